@@ -1,0 +1,161 @@
+"""Run the chapters' cells and inline expressions through Jupyter, and keep the outputs until something changes.
+
+The kernel is set up as Quarto sets it up (figure size and format), one kernel per chapter, working directory = the
+project root. Inline expressions are evaluated where they stand, through the kernel's own `user_expressions`.
+"""
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+from tools.freshness import pandoc_result, take_snapshot, write_atomically
+from tools.qmd import Cell, Chapter
+
+CHAPTERS_AT_ONCE = 2
+SET_UP = """
+import matplotlib.pyplot as plt
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+plt.rcParams.update({"figure.figsize": (7, 5), "figure.dpi": 96, "savefig.dpi": "figure"})
+set_matplotlib_formats("retina")
+del plt, set_matplotlib_formats
+"""
+DISPLAY_ORDER = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+
+
+class ChapterError(RuntimeError):
+    """A cell or an inline expression that failed; the message starts with `file:line:`."""
+
+
+def execute_chapters(root: Path, chapters: list[Chapter]) -> dict[Path, list[list[dict]]]:
+    """Outputs per chapter path: one list for each part, a cell's outputs or its prose's inline values.
+
+    Chapters that are never frozen (the appendices) run after all the others, for they report on them.
+    Raises ChapterError.
+    """
+    outputs = {}
+    for is_frozen in (True, False):
+        group = [chapter for chapter in chapters if chapter.is_frozen == is_frozen]
+        outputs.update(asyncio.run(_execute_group(root, group)))
+    return outputs
+
+
+async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list[list[dict]]]:
+    places = asyncio.Semaphore(CHAPTERS_AT_ONCE)
+
+    async def one(chapter: Chapter):
+        async with places:
+            return chapter.path, await _execute_or_reuse(root, chapter)
+
+    tasks = [asyncio.ensure_future(one(chapter)) for chapter in chapters if chapter.runs_code]
+    try:
+        return dict(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def code_key(chapter: Chapter) -> str:
+    """Hash of what the kernel is asked to run; prose and captions are not part of it."""
+    parts = [part.code if isinstance(part, Cell) else part.expressions for part in chapter.parts]
+    return hashlib.sha256(json.dumps([SET_UP, parts]).encode()).hexdigest()
+
+
+async def _execute_or_reuse(root: Path, chapter: Chapter) -> list[list[dict]]:
+    result = pandoc_result(root, chapter.path.stem)
+    if chapter.is_frozen and result.file.exists():
+        notebook = nbformat.read(result.file, as_version=4)
+        if notebook.metadata.get("book_key") == code_key(chapter):
+            return _outputs_of(notebook)
+    name = chapter.path.relative_to(root).as_posix()
+    print(f"running {name} ...", flush=True)
+    started = time.time()
+    notebook = _notebook_of(chapter)
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(root)}})
+    try:
+        await client.async_execute()
+    except (CellExecutionError, DeadKernelError) as error:
+        raise ChapterError(_explain(name, notebook, error)) from None
+    _raise_for_expressions(name, notebook)
+    print(f"ran {name} in {time.time() - started:.0f} s", flush=True)
+    if chapter.is_frozen:
+        write_atomically(result.file, nbformat.writes(notebook))
+        record = root / "_record" / f"{chapter.path.stem}.json"
+        if record.exists() and record.stat().st_mtime >= started - 2:  # else the record is not of this run
+            take_snapshot(root, result)
+    return _outputs_of(notebook)
+
+
+def _notebook_of(chapter: Chapter) -> nbformat.NotebookNode:
+    cells = [nbformat.v4.new_code_cell(SET_UP, id="set-up", metadata={"book_line": 1})]
+    for number, part in enumerate(chapter.parts):
+        if isinstance(part, Cell):
+            source, line = part.code, part.first_code_line
+        else:
+            expressions = {str(index): text for index, text in enumerate(part.expressions)}
+            source, line = "", part.line
+            if expressions:
+                source = ("get_ipython().display_pub.publish({'application/json': "
+                          f"get_ipython().user_expressions({expressions!r})}})")
+        cells.append(nbformat.v4.new_code_cell(source, id=f"part-{number}", metadata={"book_line": line}))
+    return nbformat.v4.new_notebook(cells=cells, metadata={"book_key": code_key(chapter)})
+
+
+def _outputs_of(notebook) -> list[list[dict]]:
+    return [cell.outputs for cell in notebook.cells[1:]]
+
+
+def _explain(name: str, notebook, error) -> str:
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
+                within = re.findall(r"Cell In\[\d+\], line (\d+)", trace)
+                line = cell.metadata.book_line + (int(within[0]) - 1 if within else 0)
+                return f"{name}:{line}: {output.ename}: {output.evalue}\n{trace}"
+    return f"{name}: {error}"
+
+
+def _raise_for_expressions(name: str, notebook) -> None:
+    for cell in notebook.cells:
+        for output in cell.outputs:
+            for value in output.get("data", {}).get("application/json", {}).values():
+                if value.get("status") == "error":
+                    raise ChapterError(f"{name}:{cell.metadata.book_line}: in the text after this line, an inline "
+                                       f"expression failed: {value['ename']}: {value['evalue']}")
+
+
+def choose_display(data: dict) -> str | None:
+    """The richest form that a page can show, in Quarto's order of preference."""
+    return next((kind for kind in DISPLAY_ORDER if kind in data), None)
+
+
+def inline_values(outputs: list[dict]) -> list[str]:
+    """Markdown for each inline expression of a piece of prose, escaped as Quarto escapes it."""
+    values = next((output["data"]["application/json"] for output in outputs if output.output_type == "display_data"), {})
+    return [_inline_markdown(values[key]["data"]) for key in sorted(values, key=int)]
+
+
+def _inline_markdown(data: dict) -> str:
+    kind = choose_display(data)
+    text = data[kind]
+    if kind == "text/html":
+        return f"`{text}`{{=html}}"
+    if kind == "text/plain" and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return re.sub(r"([\\`*_{}\[\]()>#+\-.,!])", r"\\\1", text[1:-1])
+    return text
+
+
+def warn_of_hidden_output(name: str, text: str) -> None:
+    """Warnings do not belong on a page, and must not be lost either."""
+    print(f"{name}: on standard error:\n{text}", file=sys.stderr, flush=True)

@@ -1,0 +1,447 @@
+"""Build the book with parts that come from PyPI: cells run through Jupyter, pages made by pandoc.
+
+The second way beside Quarto, for the closed list of Markdown constructs that `tools/lint.py` enforces. Each chapter is
+read into pandoc's syntax tree (JSON), numbered, and its references resolved over the whole book; then pandoc writes the
+page. File names, identifiers, classes and numbers are those Quarto gives.
+"""
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pypandoc
+from bs4 import BeautifulSoup
+
+from tools.execute import (ChapterError, choose_display, execute_chapters, inline_values, warn_of_hidden_output)
+from tools.qmd import Cell, Chapter, Page, list_pages, read_chapter, read_config
+
+REFERENCE_KINDS = {"sec": "Section", "fig": "Figure", "tbl": "Table", "eq": "Equation", "exr": "Exercise",
+                   "sol": "Solution"}
+REFERENCE = re.compile(rf"^({'|'.join(REFERENCE_KINDS)})-")
+CALLOUTS = {"callout-note": "Note", "callout-tip": "Tip", "callout-warning": "Warning",
+            "callout-important": "Important"}
+THEME = Path("figures/theme")
+
+
+class BookError(RuntimeError):
+    """Something in the sources that stops the build; the message says where."""
+
+
+@dataclass
+class Draft:
+    """A page on its way: its syntax tree, and what the rest of the book needs to know about it."""
+
+    page: Page
+    chapter: Chapter
+    tree: dict = field(default_factory=dict)
+    title: list = field(default_factory=list)
+    title_id: str = ""
+    labels: dict[str, str] = field(default_factory=dict)  # identifier -> text of a reference to it
+    citations: list[str] = field(default_factory=list)
+
+    @property
+    def to_root(self) -> str:
+        return "../" * self.page.output.count("/")
+
+
+def build_book(root: Path, edition: str, output: Path) -> None:
+    """Execute and write every page of `edition` ("reader" or "instructor") into the empty folder `output`."""
+    config = read_config(root, edition)
+    drafts = [Draft(page, read_chapter(root / page.source)) for page in list_pages(root, config)]
+    outputs = execute_chapters(root, [draft.chapter for draft in drafts])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        def read(draft):
+            text = compose_markdown(draft, outputs.get(draft.chapter.path), config, output)
+            draft.tree = run_pandoc(root, ["-f", "markdown", "-t", "json", "--lua-filter", root / "tools/chapter.lua",
+                                           "-M", f"book-chapter={draft.page.source}"], text, draft.page.source,
+                                    {"QUARTO_PROFILE": "instructor" if edition == "instructor" else ""})
+            draft.tree = json.loads(draft.tree)
+            Numbering(draft, edition).apply()
+        list(pool.map(read, drafts))
+        resolve_references(drafts)
+        pages = list(pool.map(lambda draft: write_page(root, draft, drafts, config, edition, output), drafts))
+    write_search_index(drafts, pages, output)
+    for asset in ("shared.css", "pages.css", "book.js"):
+        target = output / "assets" / asset
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / THEME / asset, target)
+    for pattern in config["project"].get("resources", []):
+        for source in sorted(root.glob(pattern)):
+            target = output / source.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+
+
+def run_pandoc(root: Path, arguments: list, text: str, name: str, environment: dict | None = None) -> str:
+    """pandoc's output; its warnings (a formula it cannot convert, an unknown citation) are errors here."""
+    done = subprocess.run([pypandoc.get_pandoc_path(), *map(str, arguments)], input=text, capture_output=True,
+                          encoding="utf-8", cwd=root, env={**os.environ, **(environment or {})})
+    if done.returncode or "[WARNING]" in done.stderr:
+        raise BookError(f"{name}: pandoc says: {done.stderr.strip()}")
+    return done.stdout
+
+
+# -- Markdown with the outputs in it -------------------------------------------------------------------------------
+
+def compose_markdown(draft: Draft, outputs: list | None, config: dict, output: Path) -> str:
+    """The chapter's Markdown with inline values, cells and their outputs in place; images are written as files."""
+    parts = []
+    for number, part in enumerate(draft.chapter.parts):
+        part_outputs = outputs[number] if outputs else []
+        if isinstance(part, Cell):
+            parts.append(cell_markdown(draft, part, part_outputs, number, config["format"]["html"], output))
+        else:
+            parts.append(part.replace_expressions(inline_values(part_outputs)))
+    return "\n\n".join(parts)
+
+
+def cell_markdown(draft: Draft, cell: Cell, outputs: list, number: int, defaults: dict, output: Path) -> str:
+    options, label = cell.options, str(cell.options.get("label", ""))
+    blocks = []
+    if options.get("echo", True) and cell.code:
+        blocks.append(folded_code(cell.code, options.get("code-fold", defaults.get("code-fold", False)),
+                                  options.get("code-summary", "Code")))
+    if options.get("output", True):
+        shown = [output_markdown(draft, cell, result, f"{label or f'cell-{number}'}-output-{index}", output)
+                 for index, result in enumerate(outputs, start=1)]
+        shown = [text for text in shown if text]
+        caption = options.get("fig-cap" if label.startswith("fig-") else "tbl-cap")
+        if caption and label:
+            shown = [f"::: {{#{label}}}", *shown, str(caption), ":::"]
+        blocks += shown
+    return "\n\n".join(["::::::::: {.cell}", *blocks, ":::::::::"]) if blocks else ""
+
+
+def folded_code(code: str, fold, summary: str) -> str:
+    block = fenced(code, "{.python .cell-code}")
+    if fold is False:
+        return block
+    opening = f'<details class="code-fold"{" open" if fold == "show" else ""}><summary>{html.escape(summary)}</summary>'
+    return f"{fenced(opening, '{=html}')}\n\n{block}\n\n{fenced('</details>', '{=html}')}"
+
+
+def fenced(text: str, attributes: str) -> str:
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{attributes}\n{text}\n{fence}"
+
+
+def output_markdown(draft: Draft, cell: Cell, result: dict, name: str, output: Path) -> str:
+    """Markdown for one Jupyter output, or "" for what no page shows."""
+    source = draft.page.source
+    if result.output_type == "stream":
+        if result.name == "stderr":
+            warn_of_hidden_output(f"{source}:{cell.line}", result.text)
+            return ""
+        return f":::: {{.cell-output .cell-output-stdout}}\n{fenced(result.text.rstrip(), '{.text}')}\n::::"
+    if result.output_type == "error":
+        raise ChapterError(f"{source}:{cell.line}: {result.ename}: {result.evalue}")
+    kind = choose_display(result.data)
+    if kind is None:
+        raise BookError(f"{source}:{cell.line}: this cell shows {sorted(result.data)}, which no page can show; "
+                        "allowed are Markdown, HTML, images and text")
+    value = result.data[kind]
+    if kind == "text/plain" and re.fullmatch(r"<.* object at 0x[0-9a-f]+>|<Figure size .*>", value):
+        return ""
+    if kind.startswith("image/"):
+        value = image_html(draft, cell, kind, value, result.metadata.get(kind, {}), name, output)
+    block = {"text/plain": lambda: fenced(value, "{.text}"), "text/markdown": lambda: value}.get(
+        kind, lambda: fenced(value, "{=html}"))()
+    return f":::: {{.cell-output .cell-output-display}}\n{block}\n::::"
+
+
+def image_html(draft: Draft, cell: Cell, kind: str, value: str, size: dict, name: str, output: Path) -> str:
+    extension = {"image/png": "png", "image/jpeg": "jpeg", "image/svg+xml": "svg"}[kind]
+    folder = Path(draft.page.output.removesuffix(".html") + "_files") / "figure-html"
+    file = output / folder / f"{name}.{extension}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(value.encode() if kind == "image/svg+xml" else base64.b64decode(value))
+    dimensions = "".join(f' {side}="{size[side]}"' for side in ("width", "height") if side in size)
+    return (f'<p><img src="{draft.to_root}{file.relative_to(output).as_posix()}" '
+            f'alt="{html.escape(str(cell.options.get("fig-alt", "")))}"{dimensions} class="figure-img"></p>')
+
+
+# -- The syntax tree: numbers and the book's own constructs --------------------------------------------------------
+
+def walk(node, visit):
+    """Rebuild a pandoc tree: `visit(element)` returns None to descend, or the list that takes the element's place."""
+    if isinstance(node, list):
+        rebuilt = []
+        for item in node:
+            replacement = visit(item) if isinstance(item, dict) and "t" in item else None
+            rebuilt += [walk(item, visit)] if replacement is None else replacement
+        return rebuilt
+    if isinstance(node, dict):
+        return {key: walk(value, visit) for key, value in node.items()}
+    return node
+
+
+def plain_text(inlines: list) -> str:
+    texts = []
+
+    def visit(element):
+        kind = element["t"]
+        texts.append({"Space": " ", "SoftBreak": " "}.get(kind) or
+                     (element["c"] if kind == "Str" else element["c"][1] if kind in ("Code", "Math") else ""))
+
+    walk(inlines, visit)
+    return "".join(texts)
+
+
+def string(text: str) -> dict:
+    return {"t": "Str", "c": text}
+
+
+def span(inlines: list, identifier: str = "", classes: tuple = ()) -> dict:
+    return {"t": "Span", "c": [[identifier, list(classes), []], inlines]}
+
+
+def div(blocks: list, identifier: str = "", classes: tuple = ()) -> dict:
+    return {"t": "Div", "c": [[identifier, list(classes), []], blocks]}
+
+
+def raw(text: str) -> dict:
+    return {"t": "RawBlock", "c": ["html", text]}
+
+
+class Numbering:
+    """One walk over a page in reading order that numbers what has a number and rewrites the book's constructs."""
+
+    def __init__(self, draft: Draft, edition: str):
+        self.draft, self.edition = draft, edition
+        self.counts = dict.fromkeys(REFERENCE_KINDS, 0)
+        self.sections = [0, 0, 0, 0]
+
+    def apply(self) -> None:
+        self.draft.tree["blocks"] = walk(self.draft.tree["blocks"], self.visit)
+        if not self.draft.title:
+            raise BookError(f"{self.draft.page.source}:1: a page begins with a heading `# Title`")
+
+    def next_number(self, kind: str) -> str:
+        self.counts[kind] += 1
+        return f"{self.draft.page.number}.{self.counts[kind]}" if self.draft.page.number else str(self.counts[kind])
+
+    def label(self, identifier: str, number: str, name: str | None = None) -> str:
+        kind = REFERENCE.match(identifier).group(1)
+        text = f"{name or REFERENCE_KINDS[kind]}\N{NO-BREAK SPACE}{number}"
+        if identifier in self.draft.labels:
+            raise BookError(f"{self.draft.page.source}: the label {identifier} is given twice")
+        self.draft.labels[identifier] = text
+        return text
+
+    def visit(self, element: dict) -> list | None:
+        handler = getattr(self, f"visit_{element['t'].lower()}", None)
+        return handler(element) if handler else None
+
+    def visit_header(self, element: dict) -> list:
+        level, (identifier, classes, attributes), inlines = element["c"]
+        page = self.draft.page
+        if level == 1:
+            self.draft.title, self.draft.title_id = inlines, identifier
+            if page.number and identifier.startswith("sec-"):
+                self.label(identifier, page.number, "Appendix" if page.is_appendix else "Chapter")
+            return []
+        if page.number and "unnumbered" not in classes:
+            self.sections[level - 2] += 1
+            self.sections[level - 1:] = [0] * len(self.sections[level - 1:])
+            number = ".".join([page.number, *map(str, self.sections[:level - 1])])
+            attributes = [*attributes, ["number", number]]
+            if identifier.startswith("sec-"):
+                self.label(identifier, number)
+            inlines = [span([string(number)], classes=("header-section-number",)), {"t": "Space"}, *inlines]
+        return [{"t": "Header", "c": [level, [identifier, classes, attributes], inlines]}]
+
+    def visit_div(self, element: dict) -> list | None:
+        (identifier, classes, attributes), blocks = element["c"]
+        attributes = dict(attributes)
+        if "content-hidden" in classes and attributes.get("when-format") == "html":
+            return []
+        if "content-visible" in classes:
+            return walk(blocks, self.visit) if attributes.get("when-profile") == self.edition else []
+        if identifier.startswith(("fig-", "tbl-")):
+            return [self.float(identifier, blocks)]
+        if identifier.startswith(("exr-", "sol-")):
+            return [self.theorem(identifier, blocks)]
+        kinds = [name for name in classes if name in CALLOUTS]
+        return self.callout(kinds[0], attributes, blocks) if kinds else None
+
+    def visit_table(self, element: dict) -> list | None:
+        attributes, (_, caption) = element["c"][0], element["c"][1]
+        if not attributes[0].startswith("tbl-"):
+            return [div([element], classes=("table-scroll",))]
+        identifier, attributes[0] = attributes[0], ""
+        element["c"][1] = [None, []]
+        return [self.float(identifier, [element, *caption])]
+
+    def float(self, identifier: str, blocks: list) -> dict:
+        """A numbered figure or table; the last block is its caption. Table captions stand above, figures' below."""
+        kind = identifier[:3]
+        if not blocks or blocks[-1]["t"] not in ("Para", "Plain"):
+            raise BookError(f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the caption")
+        text = self.label(identifier, self.next_number(kind))
+        content = walk(blocks[:-1], self.visit)
+        caption = [raw('<figcaption>'), {"t": "Plain", "c": [string(f"{text}: "), *blocks[-1]["c"]]},
+                   raw("</figcaption>")]
+        body = [*caption, *content] if kind == "tbl" else [*content, *caption]
+        return div([raw(f'<figure class="quarto-float-{kind} figure">'), *body, raw("</figure>")], identifier,
+                   ("quarto-float", "quarto-figure"))
+
+    def theorem(self, identifier: str, blocks: list) -> dict:
+        text = self.label(identifier, self.next_number(identifier[:3]))
+        title = []
+        if blocks and blocks[0]["t"] == "Header":
+            title, blocks = [string(" ("), *blocks[0]["c"][2], string(")")], blocks[1:]
+        heading = span([{"t": "Strong", "c": [string(text), *title]}], classes=("theorem-title",))
+        if not blocks or blocks[0]["t"] != "Para":
+            blocks = [{"t": "Para", "c": []}, *blocks]
+        first = {"t": "Para", "c": [heading, {"t": "Space"}, *blocks[0]["c"]]}
+        classes = ("theorem", "exercise") if identifier.startswith("exr-") else ("proof", "solution")
+        return div([first, *walk(blocks[1:], self.visit)], identifier, classes)
+
+    def callout(self, kind: str, attributes: dict, blocks: list) -> list:
+        title = [string(attributes.get("title", CALLOUTS[kind]))]
+        if "title" not in attributes and blocks and blocks[0]["t"] == "Header":
+            title, blocks = blocks[0]["c"][2], blocks[1:]
+        tag, head = ("details", "summary") if "collapse" in attributes else ("div", "div")
+        is_open = " open" if attributes.get("collapse") == "false" else ""
+        return [raw(f'<{tag} class="callout {kind}"{is_open}><{head} class="callout-header">'),
+                {"t": "Plain", "c": [span(title, classes=("callout-title-container",))]},
+                raw(f'</{head}><div class="callout-body">'), *walk(blocks, self.visit), raw(f"</div></{tag}>")]
+
+    def visit_para(self, element: dict) -> list | None:
+        """Number `$$ ... $$ {#eq-x}`, which pandoc reads as a formula followed by a string."""
+        inlines, numbered = element["c"], []
+        for inline in inlines:
+            label = re.fullmatch(r"\{#(eq-[\w-]+)\}", inline["c"]) if inline["t"] == "Str" else None
+            formula = next((item for item in reversed(numbered) if item["t"] not in ("Space", "SoftBreak")), None)
+            if label and formula and formula["t"] == "Math" and formula["c"][0]["t"] == "DisplayMath":
+                del numbered[numbered.index(formula):]
+                number = self.next_number("eq")
+                self.label(label.group(1), number)
+                math = {"t": "Math", "c": [formula["c"][0], rf"{formula['c'][1]} \qquad({number})"]}
+                numbered.append(span([math], label.group(1), ("equation",)))
+            else:
+                numbered.append(inline)
+        return [{"t": "Para", "c": numbered}] if numbered != inlines else None
+
+
+def resolve_references(drafts: list[Draft]) -> None:
+    """Turn `@fig-x` and links to sources into links to pages, over the whole book."""
+    targets: dict[str, tuple[Draft, str]] = {}
+    for draft in drafts:
+        for identifier, text in draft.labels.items():
+            if identifier in targets:
+                raise BookError(f"{draft.page.source}: the label {identifier} is also in "
+                                f"{targets[identifier][0].page.source}; labels are unique over the book")
+            targets[identifier] = (draft, text)
+    for draft in drafts:
+        draft.tree["blocks"] = walk(draft.tree["blocks"], lambda element, here=draft: _resolve(element, here, targets))
+
+
+def _resolve(element: dict, here: Draft, targets: dict) -> list | None:
+    if element["t"] == "Link":
+        attributes, inlines, (url, title) = element["c"]
+        path, _, fragment = url.partition("#")
+        if path.endswith(".qmd") and "://" not in path:
+            url = path.removesuffix(".qmd") + ".html" + (f"#{fragment}" if fragment else "")
+            return [{"t": "Link", "c": [attributes, inlines, [url, title]]}]
+    if element["t"] != "Cite":
+        return None
+    identifiers = [citation["citationId"] for citation in element["c"][0]]
+    if not REFERENCE.match(identifiers[0]):
+        here.citations += identifiers
+        return None
+    links = []
+    for identifier in identifiers:
+        if identifier not in targets:
+            raise BookError(f"{here.page.source}: @{identifier} refers to nothing: no label of that name in the book")
+        there, text = targets[identifier]
+        url = ("" if there is here else here.to_root + there.page.output) + "#" + identifier
+        links += [string(", ")] * bool(links)
+        links.append({"t": "Link", "c": [["", ["quarto-xref"], []], [string(text)], [url, ""]]})
+    return links
+
+
+# -- Pages ---------------------------------------------------------------------------------------------------------
+
+def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edition: str, output: Path) -> str:
+    """Write the page of `draft` and return its HTML."""
+    is_references = draft.page.stem == "references"
+    cited = sorted({key for each in drafts for key in each.citations})
+    meta = {"title": {"t": "MetaInlines", "c": draft.title}, "link-citations": {"t": "MetaBool", "c": True},
+            "suppress-bibliography": {"t": "MetaBool", "c": not is_references}}
+    if is_references:
+        citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0,
+                      "citationMode": {"t": "NormalCitation"}, "citationHash": 0} for key in cited]
+        meta["nocite"] = {"t": "MetaInlines", "c": [{"t": "Cite", "c": [citations, []]}]}
+    draft.tree["meta"] = meta
+    position = drafts.index(draft)
+    book = config["book"]
+    variables = {"lang": config.get("lang", "en"), "to-root": draft.to_root, "book-title": html.escape(book["title"]),
+                 "subtitle": html.escape(book.get("subtitle", "")) if position == 0 else "",
+                 "title-id": draft.title_id, "number": draft.page.number or "",
+                 "label": "Appendix " if draft.page.is_appendix else "Chapter ",
+                 "plain-title": html.escape(plain_text(draft.title)), "edition": edition,
+                 "sidebar": sidebar(draft, drafts), "toc-title": config["format"]["html"].get("toc-title", "Contents"),
+                 "previous": neighbour(draft, drafts, position - 1, "prev"),
+                 "next": neighbour(draft, drafts, position + 1, "next")}
+    arguments = [item for name, value in variables.items() if value for item in ("-V", f"{name}={value}")]
+    page = run_pandoc(root, ["-f", "json", "-t", "html5", "--template", root / THEME / "page.html", "--citeproc",
+                             "--bibliography", root / config["bibliography"], "--mathml", "--section-divs", "--toc",
+                             "--toc-depth=3", "--wrap=none", *arguments], json.dumps(draft.tree), draft.page.source)
+    if not is_references:
+        page = page.replace('href="#ref-', f'href="{draft.to_root}references.html#ref-')
+    target = output / draft.page.output
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page, encoding="utf-8", newline="\n")
+    return page
+
+
+def sidebar(here: Draft, drafts: list[Draft]) -> str:
+    items, in_appendices = [], False
+    for draft in drafts:
+        if draft.page.is_appendix and not in_appendices:
+            items.append('<li class="sidebar-part">Appendices</li>')
+            in_appendices = True
+        number = f'<span class="chapter-number">{draft.page.number}</span> ' if draft.page.number else ""
+        current = ' aria-current="page"' if draft is here else ""
+        items.append(f'<li><a href="{here.to_root}{draft.page.output}"{current}>{number}'
+                     f'<span class="chapter-title">{html.escape(plain_text(draft.title))}</span></a></li>')
+    return "\n".join(items)
+
+
+def neighbour(here: Draft, drafts: list[Draft], position: int, relation: str) -> str:
+    if not 0 <= position < len(drafts):
+        return ""
+    there = drafts[position]
+    number = f"{there.page.number} " if there.page.number else ""
+    return (f'<a rel="{relation}" href="{here.to_root}{there.page.output}">'
+            f"{number}{html.escape(plain_text(there.title))}</a>")
+
+
+def write_search_index(drafts: list[Draft], pages: list[str], output: Path) -> None:
+    """One entry per section, as a plain script: a page opened from disk may load that, but not fetch JSON."""
+    entries = []
+    for draft, page in zip(drafts, pages):
+        title = (f"{draft.page.number} " if draft.page.number else "") + plain_text(draft.title)
+        main = BeautifulSoup(page, "html.parser").select_one("main")
+        for unwanted in main.select("nav, header, annotation, .sourceCode a"):
+            unwanted.unwrap() if unwanted.name == "a" else unwanted.decompose()
+        sections = [(section, section.get("id"), section.find(["h2", "h3", "h4", "h5"])) for section
+                    in reversed(main.select("section[id]"))]
+        found = []
+        for section, identifier, heading in sections:  # innermost last sections first, so that none is told twice
+            name = " ".join(heading.get_text(" ").split()) if heading else ""
+            found.append([title, name, f"{draft.page.output}#{identifier}", " ".join(section.get_text(" ").split())])
+            section.extract()
+        entries.append([title, "", draft.page.output, " ".join(main.get_text(" ").split())])
+        entries += reversed(found)
+    (output / "search-index.js").write_text(f"window.bookSearchIndex = {json.dumps(entries, ensure_ascii=False)};\n",
+                                            encoding="utf-8", newline="\n")
