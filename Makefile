@@ -1,0 +1,39 @@
+# Each target is one plain command after the set-up; README.md lists them for machines without make.
+PYTHON ?= python3
+BOOK_PYTHON = .venv/bin/python
+
+.PHONY: help setup setup-tests book instructor notebooks live serve test retrain clean
+
+help:        ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+setup:       ## make .venv and install what the book needs
+	@$(PYTHON) tools/setup_environment.py
+
+setup-tests:
+	@$(PYTHON) tools/setup_environment.py --tests
+
+book: setup  ## build the book: _book/index.html
+	$(BOOK_PYTHON) -m tools.build
+
+instructor: setup  ## build the edition with solutions: _book-instructor/index.html
+	$(BOOK_PYTHON) -m tools.build --edition instructor
+
+notebooks: setup  ## write notebooks/*.ipynb and notebooks/solutions/*.ipynb
+	$(BOOK_PYTHON) -m tools.notebooks
+
+live: notebooks  ## open JupyterLab on the notebooks
+	$(BOOK_PYTHON) -m jupyterlab --notebook-dir=notebooks
+
+serve: book  ## serve the built book at http://127.0.0.1:8000
+	$(BOOK_PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory _book
+
+test: setup-tests  ## build the book and run all tests
+	$(BOOK_PYTHON) -m tools.build
+	$(BOOK_PYTHON) -m pytest
+
+retrain: setup  ## train the book's runs that data/ lacks
+	$(BOOK_PYTHON) -m tools.retrain
+
+clean:       ## remove what builds made; keeps .venv, stored runs and your own runs
+	$(PYTHON) tools/clean.py
