@@ -1,0 +1,128 @@
+"""What a chapter leaves behind: its claims, its exported figures, its list of runs, and the files it used.
+
+All of it goes into one file per chapter, `_record/<chapter>.json`, rewritten after each event. A chapter whose results
+are frozen does not run again, and its record stays; the appendix "How this book was computed" reads them all.
+"""
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+from IPython.display import Markdown
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "_record"
+FIGURES = ROOT / "figures"
+
+_chapter = None            # the record being written: a dictionary, or None outside a chapter (notebook, test)
+_opened = set()            # files under ROOT/data that this process has opened for reading
+
+
+class ClaimContradicted(AssertionError):
+    """The book's own results contradict a sentence of the book."""
+
+
+class ClaimCannotFail(AssertionError):
+    """A claim held on its counter-example too: it says nothing."""
+
+
+def _watch(event, args):
+    """An audit hook: notes which data files are opened, so that the build knows when a chapter is out of date."""
+    if event == "open" and isinstance(args[0], (str, os.PathLike)):
+        path = Path(os.fsdecode(args[0]))
+        path = path if path.is_absolute() else Path.cwd() / path
+        if path.is_relative_to(ROOT / "data") and not path.name.startswith(".") and not path.is_relative_to(ROOT / "data" / "yours"):
+            _opened.add(path)
+
+
+sys.addaudithook(_watch)
+
+
+def open_chapter(name):
+    """Start the record of a chapter: call it in the chapter's first cell with the file's name without suffix."""
+    global _chapter
+    if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
+        raise ValueError(f"there is no chapter {name!r}: give the name of a .qmd file without its suffix")
+    _chapter = {"chapter": name, "claims": [], "figures": [], "runs": [], "depends_on": {}, "settings": _settings()}
+    _write()
+
+
+def _settings():
+    return {name: os.environ.get(name, "") for name in ("BOOK_RUNS", "BOOK_DEVICE")}
+
+
+def _used_files():
+    """The project's modules that are loaded and the data files that were read."""
+    modules = {Path(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
+    code = {p for p in modules if p.suffix == ".py" and p.is_relative_to(ROOT) and ".venv" not in p.parts}
+    return sorted(p for p in code | _opened if p.is_file())
+
+
+def _write():
+    if _chapter is None:
+        return
+    _chapter["depends_on"] = {p.relative_to(ROOT).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+                              for p in _used_files()}
+    RECORDS.mkdir(exist_ok=True)
+    place = RECORDS / f"{_chapter['chapter']}.json"
+    with FileLock(RECORDS / f".{_chapter['chapter']}.lock"):
+        temporary = place.with_suffix(".json.part")
+        temporary.write_text(json.dumps(_chapter, indent=1) + "\n")
+        os.replace(temporary, place)
+
+
+def note_run(run):
+    """Add a run to the chapter's list: what it was, where it came from, how long it took."""
+    if _chapter is not None:
+        entry = {"run": run.name, "origin": run.origin,
+                 **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
+        if entry not in _chapter["runs"]:
+            _chapter["runs"].append(entry)
+            _write()
+
+
+def show_figure(figure, label):
+    """Export a figure as figures/<chapter>/<label>.svg and .png, for slides, and return it for the page to show."""
+    if _chapter is not None:
+        folder = FIGURES / _chapter["chapter"]
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 200})):
+            figure.savefig(folder / (label + suffix), **options)
+            place = f"figures/{_chapter['chapter']}/{label}{suffix}"
+            if place not in _chapter["figures"]:
+                _chapter["figures"].append(place)
+        _write()
+    return figure
+
+
+def only_book_runs():
+    """True while every run that this chapter has used so far is one of the book's own."""
+    return all(run["origin"] == "book" for run in (_chapter or {"runs": []})["runs"])
+
+
+def claim(label, sentence, holds, given, counterexample):
+    """Print a sentence of the book and check it against the results.
+
+    label: a name for it, unique in the chapter; sentence: Markdown, its numbers computed; holds: a function of one
+    argument that says whether data bear the sentence out; given: the results; counterexample: data of the same form
+    for which the sentence is false (labels permuted, arms swapped, an untrained model).
+
+    With the book's own runs a contradicted claim raises ClaimContradicted; with a reader's own runs it is shown as
+    contradicted and the chapter goes on. A claim that its counter-example cannot contradict raises ClaimCannotFail.
+    """
+    true, false = bool(holds(given)), bool(holds(counterexample))
+    if _chapter is not None:
+        if any(old["label"] == label for old in _chapter["claims"]):
+            raise ValueError(f"the chapter has two claims with the label {label!r}")
+        _chapter["claims"].append({"label": label, "sentence": sentence, "holds": true, "counterexample_holds": false,
+                                   "own_runs": not only_book_runs()})
+        _write()
+    if not true and only_book_runs():
+        raise ClaimContradicted(f"claim {label!r} is contradicted by the book's own results: {sentence}")
+    if false and only_book_runs():
+        raise ClaimCannotFail(f"claim {label!r} holds on its counter-example too, so it cannot fail: {sentence}")
+    mark = ".claim" if true else ".claim-contradicted"
+    note = "" if true else " **Contradicted by your runs.**"
+    return Markdown(f"::: {{{mark}}}\n{sentence}{note}\n:::")

@@ -1,0 +1,227 @@
+"""Every training of the book goes through `finished_run`: give it a full configuration, get the finished run.
+
+The run comes from `data/runs` when the book holds exactly that configuration, else from your own runs, else it is
+trained here with a progress bar and kept with your own. With the environment variable BOOK_RUNS=fresh the book's runs
+are left aside and everything is trained on the device at hand.
+"""
+import os
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import joblib
+from filelock import FileLock
+
+from _common import *
+from lab import record, store
+
+CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])       # what decides a run's numbers
+
+
+def _setting(default, meaning):
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run. The defaults are the book's reference run (seed 42) and must never change:
+    stored runs are found by what differs from them. New settings are added with a default that means "as before".
+    """
+    task: str = _setting("addition", "addition or reversal")
+    seed: int = _setting(42, "fixes the initial weights and the order of the examples")
+    # the data
+    n_digits: int = _setting(3, "digits per operand; for reversal, digits in the string")
+    digit_order: str = _setting("ones_first", "how the sum is written: ones_first or most_significant_first")
+    n_train: int = _setting(50_000, "training examples")
+    n_test: int = _setting(10_000, "test examples")
+    train_seed: int = _setting(42, "seed of the training draw")
+    test_seed: int = _setting(123, "seed of the test draw")
+    split: str = _setting("independent", "independent draws, or disjoint: no test pair occurs in training")
+    # the model
+    d_model: int = _setting(32, "width of the residual stream")
+    d_ff: int = _setting(64, "hidden width of the feed-forward layers")
+    n_layers: int = _setting(2, "layers")
+    n_heads: int = _setting(1, "attention heads per layer")
+    positions: bool = _setting(True, "learned absolute positions")
+    causal: bool = _setting(True, "causal mask: no position sees later ones")
+    ffn: bool = _setting(True, "feed-forward layers")
+    norm: bool = _setting(True, "layer norms")
+    # the training
+    epochs: int = _setting(150, "epochs of the learning-rate schedule")
+    batch_size: int = _setting(512, "examples per step")
+    lr: float = _setting(0.01, "peak learning rate")
+    warmup_steps: int = _setting(200, "steps of linear warm-up")
+    weight_decay: float = _setting(0.01, "weight decay")
+    clip: float = _setting(1.0, "largest gradient norm (None: no clipping)")
+    optimizer: str = _setting("adamw", "adamw, adam or sgd (momentum 0.9)")
+    extra_epochs: int = _setting(None, "end this many epochs after 99.9 % test exact match (None: go on to the end)")
+    stop_at: int = _setting(None, "end after this epoch (None: go on to the end)")
+
+    def __post_init__(self):
+        if self.task not in ("addition", "reversal"):
+            raise ValueError(f"unknown task {self.task!r}: it may be addition or reversal")
+        if self.split not in ("independent", "disjoint"):
+            raise ValueError(f"unknown split {self.split!r}: it may be independent or disjoint")
+
+    @property
+    def answer_start(self):
+        """The first target column that belongs to the answer."""
+        return 2 * self.n_digits + 1 if self.task == "addition" else self.n_digits
+
+    @property
+    def max_seq_len(self):
+        return 3 * self.n_digits + 4 if self.task == "addition" else 2 * self.n_digits + 2
+
+    @property
+    def floor(self):
+        """The lowest expected loss, in nats per target."""
+        return addition_floor(self.n_digits) if self.task == "addition" else reversal_floor(self.n_digits)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its configuration, its history (one row per epoch), and its trained model.
+
+    origin: "book" (stored with the book) or "yours" (trained here, now or earlier).
+    """
+    config: RunConfig
+    history: pd.DataFrame
+    weights: dict
+    provenance: dict
+    origin: str
+
+    @property
+    def name(self):
+        return store.run_name(self.config)
+
+    def model(self, device=DEVICE):
+        """The trained AdditionTransformer, in evaluation mode."""
+        model = new_model(self.config)
+        model.load_state_dict(self.weights)
+        return model.to(device).eval()
+
+    def epochs_to(self, level=0.999, column="accuracy"):
+        """The first epoch at which `column` of the history reaches `level`; None if it never does (censored)."""
+        reached = self.history.loc[self.history[column] >= level, "epoch"]
+        return int(reached.iloc[0]) if len(reached) else None
+
+
+def new_model(config):
+    """The untrained model of a configuration; its seed fixes the initial weights (made on the CPU)."""
+    with torch.random.fork_rng(devices=[]):                   # leave the caller's random numbers as they are
+        torch.manual_seed(config.seed)
+        return AdditionTransformer(VOCAB_SIZE, config.d_model, config.d_ff, config.n_layers, config.max_seq_len,
+                                   config.n_heads, config.positions, config.causal, config.ffn, config.norm)
+
+
+def datasets(config):
+    """(train_X, train_Y, test_X, test_Y) of a configuration."""
+    if config.task == "reversal":
+        if config.split == "disjoint":
+            raise ValueError("reversal has independent draws only: split='independent'")
+        return (*make_reversal_dataset(config.n_train, config.n_digits, config.train_seed),
+                *make_reversal_dataset(config.n_test, config.n_digits, config.test_seed))
+    if config.split == "disjoint":
+        return make_disjoint_addition_split(config.n_train, config.n_test, config.n_digits, config.train_seed,
+                                            config.digit_order)
+    return (*make_addition_dataset(config.n_train, config.n_digits, config.train_seed, config.digit_order),
+            *make_addition_dataset(config.n_test, config.n_digits, config.test_seed, config.digit_order))
+
+
+def history_table(history):
+    """The history of `train_model` as a table: one row per epoch, one column per answer column (column_1 = first written)."""
+    table = pd.DataFrame({name: history[name] for name in ("epoch", "loss", "accuracy", "train_accuracy")})
+    for i, values in enumerate(zip(*history["column_accuracy"]), start=1):
+        table[f"column_{i}"] = values
+    return table.assign(lr=history["lr"], seconds=[round(s, 3) for s in history["seconds"]])
+
+
+def train(config, device=DEVICE, progress=True, epochs_only=None):
+    """Train a configuration from scratch: (model, history table, ended). `epochs_only`: just the first so many epochs."""
+    model = new_model(config).to(device)
+    history = train_model(
+        model, *datasets(config), answer_start=config.answer_start, epochs=config.epochs, batch_size=config.batch_size,
+        lr=config.lr, warmup_steps=config.warmup_steps, weight_decay=config.weight_decay, clip=config.clip,
+        optimizer=config.optimizer, seed=config.seed, log_every=0, extra_epochs=config.extra_epochs,
+        stop_at=epochs_only or config.stop_at, progress=progress)
+    return model, history_table(history), history["ended"]
+
+
+def train_and_store(config, folder, device=DEVICE, progress=True, replace=False):
+    """Train a configuration and store it in `folder`. An interrupted training raises KeyboardInterrupt, and stores nothing."""
+    started = time.perf_counter()
+    model, history, ended = train(config, device, progress)
+    if ended == "interrupted":
+        raise KeyboardInterrupt(f"training of {store.run_name(config)} was interrupted after {len(history)} epochs")
+    provenance = store.provenance_of(device, time.perf_counter() - started, CODE)
+    return store.save_run(config, history, model.state_dict(), provenance, folder, replace)
+
+
+def runs_mode():
+    """"stored" or "fresh", from the environment variable BOOK_RUNS. Raises ValueError for anything else."""
+    mode = os.environ.get("BOOK_RUNS") or "stored"
+    if mode not in ("stored", "fresh"):
+        raise ValueError(f"BOOK_RUNS may be stored or fresh, not {mode!r}")
+    return mode
+
+
+def finished_run(config, progress=True):
+    """The finished run of a configuration, from disk or by training it now (see the head of this file).
+
+    Raises store.DamagedRun where a stored run was truncated or altered; TypeError for anything but a RunConfig.
+    """
+    if not isinstance(config, RunConfig):
+        raise TypeError(f"finished_run needs a RunConfig, not {config!r}")
+    stored = store.load_run(config, store.BOOK_RUNS) if runs_mode() == "stored" else None
+    origin = "book" if stored else "yours"
+    if not stored:
+        store.YOUR_RUNS.mkdir(parents=True, exist_ok=True)
+        with FileLock(store.YOUR_RUNS / f".{store.run_name(config)}.lock"):        # two chapters, one training
+            stored = store.load_run(config, store.YOUR_RUNS)
+            # In fresh mode an own run counts only if this device and this code made it.
+            current = stored and (stored.provenance["device"], stored.provenance["code"]) == (DEVICE.type, CODE)
+            if not stored or (runs_mode() == "fresh" and not current):
+                train_and_store(config, store.YOUR_RUNS, DEVICE, progress, replace=True)
+                stored = store.load_run(config, store.YOUR_RUNS)
+    run = Run(stored.config, stored.history, stored.weights, stored.provenance, origin)
+    record.note_run(run)
+    return run
+
+
+def finished_runs(configs, n_jobs=1):
+    """The finished runs of several configurations, in order. `n_jobs` trains missing ones side by side (joblib)."""
+    configs = list(configs)
+    if n_jobs != 1:
+        joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(finished_run)(config, progress=False) for config in configs)
+    return [finished_run(config) for config in configs]
+
+
+def runs_table(folder=store.BOOK_RUNS):
+    """One row per stored run in `folder`: its name, its settings, its outcome, where it came from. See `codebook`."""
+    rows = []
+    for place in store.stored_places(folder):
+        stored = store.read_run(place, RunConfig)
+        run = Run(stored.config, stored.history, stored.weights, stored.provenance, "book")
+        last = run.history.iloc[-1]
+        rows.append({"run": run.name, **store.settings_of(run.config),
+                     "parameters": sum(w.numel() for w in run.weights.values()), "epochs_run": len(run.history),
+                     "final_loss": last["loss"], "final_accuracy": last["accuracy"],
+                     "final_train_accuracy": last["train_accuracy"], "epochs_to_999": run.epochs_to(0.999),
+                     **{name: run.provenance[name] for name in ("seconds", "device_name", "threads", "torch", "date", "code")}})
+    table = pd.DataFrame(rows)
+    return table.astype({"epochs_to_999": "Int64"}) if rows else table
+
+
+def codebook():
+    """What each column of `runs_table` means: a DataFrame (column, meaning)."""
+    outcome = {"parameters": "numbers that training may change", "epochs_run": "epochs actually trained",
+               "final_loss": "training loss of the last epoch (nats per target)",
+               "final_accuracy": "test exact match after the last epoch (0..1)",
+               "final_train_accuracy": "exact match on the first 5,000 training rows after the last epoch (0..1)",
+               "epochs_to_999": "first epoch with at least 99.9 % test exact match (empty: not reached, censored)",
+               "seconds": "wall-clock seconds of the whole training", "device_name": "what the device calls itself",
+               "threads": "CPU threads of PyTorch", "torch": "version of PyTorch", "date": "end of the training (UTC)",
+               "code": "first 16 hex digits of the SHA-256 of _common.py and lab/runs.py when it was trained"}
+    rows = [("run", "name of the folder in data/runs")]
+    rows += [(f.name, f.metadata["meaning"]) for f in fields(RunConfig)] + list(outcome.items())
+    return pd.DataFrame(rows, columns=["column", "meaning"])
