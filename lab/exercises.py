@@ -206,7 +206,7 @@ def number(right, wrong, tolerance=0.0, hint=None):
     def decide(answer):
         given = _as_number(answer)
         if given is None:
-            return False, f"A number is wanted; this is {_a_kind_of(answer)}."
+            return False, f"A number is wanted; yours is {_type_of(answer)}."
         if math.isnan(given):
             return False, "Your number is `nan`: somewhere a calculation has no result, such as 0/0 or log(0) * 0."
         if same(given, right):
@@ -236,7 +236,7 @@ def choice(right, wrong, hint=None):
 
     def decide(answer):
         if isinstance(answer, (list, tuple, dict, set, torch.Tensor, np.ndarray)):
-            return False, f"One of {', '.join(map(repr, options))} is wanted; this is {_a_kind_of(answer)}."
+            return False, f"One of {', '.join(map(repr, options))} is wanted; yours is {_type_of(answer)}."
         if same(answer, right):
             return True, ""
         for value, message in wrong.values():
@@ -264,7 +264,7 @@ def array(right, wrong, tolerance=1e-6, hint=None):
     def decide(answer):
         given = _as_array(answer)
         if given is None:
-            return False, f"An array of numbers is wanted; this is {_a_kind_of(answer)}."
+            return False, f"An array of numbers is wanted; yours is {_type_of(answer)}."
         if same(given, right):
             return True, ""
         for value, message in known.values():
@@ -304,7 +304,7 @@ def function(reference, cases, wrong, tolerance=1e-6, hint=None):
 
     def decide(answer):
         if not callable(answer):
-            return False, f"A function is wanted; this is {_a_kind_of(answer)}. Give its name without brackets."
+            return False, f"A function is wanted; yours is {_type_of(answer)}. Give its name without brackets."
         given = _outcomes(answer, cases)
         if all(_is_unanswered(outcome) or isinstance(outcome, NotImplementedError) for outcome in given):
             return False, "Your function returns nothing yet: replace its `...`, and end with `return`."
@@ -409,9 +409,9 @@ def _same_outcome(given, wanted, tolerance):
     return bool(np.all(given == wanted))
 
 
-def _a_kind_of(answer):
-    name = type(answer).__name__
-    return f"a {name}" + (f" of shape {tuple(answer.shape)}" if hasattr(answer, "shape") else f", {_short(answer)}")
+def _type_of(answer):
+    name = f"of type `{type(answer).__name__}`"
+    return f"{name} and shape {tuple(answer.shape)}" if hasattr(answer, "shape") else f"{_short(answer)}, {name}"
 
 
 def _short(value):
