@@ -81,7 +81,8 @@ async def _execute_or_reuse(root: Path, chapter: Chapter) -> list[list[dict]]:
     print(f"running {name} ...", flush=True)
     started = time.time()
     notebook = _notebook_of(chapter)
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(root)}})
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(root)}},
+                            extra_arguments=["--log-level=40"])  # errors only: the kernel warns of its local sockets
     try:
         await client.async_execute()
     except (CellExecutionError, DeadKernelError) as error:

@@ -81,8 +81,12 @@ def take_snapshot(root: Path, result: Result) -> None:
 
 def why_stale(root: Path, result: Result) -> str | None:
     """The reason why `result` must not be used again, or None when everything is as it was."""
-    if read_json(root / "_record" / f"{result.stem}.json") is None:
+    record = read_json(root / "_record" / f"{result.stem}.json")
+    if record is None:
         return "it has left no record of what it used"
+    for name in record.get("figures", []):
+        if not (root / name).is_file():
+            return f"the figure it exported, {name}, is gone"
     snapshot = read_json(result.snapshot)
     if snapshot is None or snapshot.get("result") != sha256_of(result.file):
         return "its stored outputs are not those of its last recorded run"

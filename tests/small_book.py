@@ -1,0 +1,228 @@
+"""A small book with every construct of the list, for the tests of the build: two chapters, preface, appendix."""
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CONFIG = """
+project:
+  type: book
+  output-dir: _book
+  execute-dir: project
+  pre-render: tools/freshness.py
+  post-render: tools/freshness.py --stamp
+  resources: ["notebooks/*.ipynb"]
+lang: en
+book:
+  title: "A small book"
+  chapters: [index.qmd, chapters/01-first.qmd, chapters/02-second.qmd, references.qmd]
+  appendices: [chapters/how-computed.qmd]
+bibliography: references.bib
+link-citations: true
+execute:
+  freeze: auto
+  warning: false
+filters:
+  - path: tools/chapter.lua
+    at: pre-ast
+format:
+  html:
+    theme:
+      light: figures/theme/quarto-light.scss
+      dark: figures/theme/quarto-dark.scss
+    css: figures/theme/shared.css
+    html-math-method: mathml
+    toc: true
+    number-sections: true
+    code-fold: show
+"""
+
+INSTRUCTOR = """
+project:
+  output-dir: _book-instructor
+  resources: ["notebooks/solutions/*.ipynb"]
+"""
+
+BIBLIOGRAPHY = """
+@inproceedings{nanda2023progress,
+  title = {Progress Measures for Grokking via Mechanistic Interpretability},
+  author = {Nanda, Neel and Chan, Lawrence and Lieberum, Tom and Smith, Jess and Steinhardt, Jacob},
+  booktitle = {ICLR}, year = {2023}}
+"""
+
+PREFACE = """# Preface {.unnumbered}
+
+Welcome. Begin with @sec-sampler.
+"""
+
+FIRST = '''# Every construct once {#sec-sampler}
+
+```{python}
+from lab.record import open_chapter
+from pathlib import Path
+import used_module
+open_chapter("01-first")
+```
+
+A citation [@nanda2023progress], in text @nanda2023progress, a footnote,^[A footnote.] inline mathematics $\\ln 10$, an
+inline result: `{python} f"{17760:,}"` parameters; a count: `{python} used_module.COUNT`.
+
+## A section with a label {#sec-label}
+
+::: {.callout-note title="Takeaway"}
+The first sentence says it.
+:::
+
+::: {.callout-tip title="Predict before you look" collapse="true"}
+A folded hint.
+:::
+
+```{python}
+#| label: fig-line
+#| fig-cap: "A line that rises."
+#| fig-alt: "A straight line from one to two."
+import matplotlib.pyplot as plt
+plt.figure(figsize=(3, 2)); plt.plot([1, 2]); plt.show()
+```
+
+::: {#fig-computed}
+
+```{python}
+#| echo: false
+#| fig-alt: "A straight line from two to one."
+plt.figure(figsize=(3, 2)); plt.plot([2, 1]); plt.show()
+```
+
+A caption with a computed number: `{python} 1 + 2`.
+:::
+
+```{python}
+#| label: tbl-small
+#| tbl-cap: "A small table."
+import pandas as pd
+from IPython.display import Markdown
+Markdown(pd.DataFrame({"model": [57, 54], "seeds": [40, 40]}).to_markdown(index=False))
+```
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+: A Markdown table {#tbl-md}
+
+$$ L^{*} = \\frac{5 \\ln 10}{12} $$ {#eq-floor}
+
+See @fig-line, @fig-computed, @tbl-small, @tbl-md, @eq-floor, @sec-label and @exr-count.
+
+::: {#exr-count difficulty="2" minutes="5"}
+## Count the parameters
+How many has the model?
+
+```{.python .starter}
+answer = ...
+check("count", answer)
+```
+
+::: {.callout-tip title="Hint" collapse="true"}
+Look at the shapes.
+:::
+:::
+
+::: {.content-hidden when-format="html"}
+```{.python .check exercise="count"}
+right_answer_of_the_check = 17760
+```
+:::
+
+::: {.content-visible when-profile="instructor"}
+::: {#sol-count}
+Seventeen thousand seven hundred and sixty, by adding the shapes.
+
+```{.python .solution exercise="count"}
+answer = sum([448, 416, 16896])
+```
+:::
+:::
+
+```{python}
+#| code-fold: true
+#| code-summary: "Show the code"
+print("folded", Path("data/numbers.csv").read_text())
+```
+
+Margin: [a side note]{.aside}.
+'''
+
+SECOND = '''# The second chapter {#sec-second}
+
+```{python}
+#| echo: false
+from lab.record import open_chapter
+open_chapter("02-second")
+```
+
+See @sec-sampler, @fig-line, @eq-floor, @sec-how-computed and [the first chapter](01-first.qmd#sec-label).
+
+::: {.callout-warning}
+Beware of pangolins.
+:::
+
+```{python}
+#| label: fig-second
+#| fig-cap: "A line that falls."
+#| fig-alt: "A falling line."
+import matplotlib.pyplot as plt
+plt.figure(figsize=(3, 2)); plt.plot([2, 1]); plt.show()
+```
+
+```{python}
+import pandas as pd
+pd.DataFrame({"a": [1, 2]})
+```
+'''
+
+APPENDIX = '''---
+execute:
+  freeze: false
+---
+
+# How it was computed {#sec-how-computed}
+
+```{python}
+#| echo: false
+from lab.record import open_chapter
+open_chapter("how-computed")
+```
+
+## A table
+
+Records: `{python} len(list(__import__("pathlib").Path("_record").glob("*.json")))`.
+'''
+
+REFERENCES = """# References {.unnumbered}
+
+::: {#refs}
+:::
+"""
+
+
+def write_small_book(root: Path) -> Path:
+    """Write the book into the empty folder `root`, with this project's tools, theme and recorder."""
+    (root / "chapters").mkdir(parents=True)
+    (root / "data").mkdir()
+    for name, text in {"_quarto.yml": CONFIG, "_quarto-instructor.yml": INSTRUCTOR,
+                       "references.bib": BIBLIOGRAPHY, "index.qmd": PREFACE, "references.qmd": REFERENCES,
+                       "chapters/01-first.qmd": FIRST, "chapters/02-second.qmd": SECOND,
+                       "chapters/how-computed.qmd": APPENDIX, "used_module.py": "COUNT = 7\n",
+                       "unrelated_module.py": "COUNT = 8\n", "data/numbers.csv": "1,2\n",
+                       "data/unrelated.csv": "3\n"}.items():
+        (root / name).write_text(text, encoding="utf-8")
+    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py"):
+        (root / source).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / source, root / source)
+    shutil.copytree(ROOT / "figures" / "theme", root / "figures" / "theme")
+    for notebook in ("01-first", "02-second"):
+        for folder in ("notebooks", "notebooks/solutions"):
+            (root / folder).mkdir(exist_ok=True)
+            (root / folder / f"{notebook}.ipynb").write_text('{"cells": []}', encoding="utf-8")
+    return root

@@ -1,0 +1,135 @@
+"""Build the book: lint the sources, drop stale results, run the engine, check the pages.
+
+    python -m tools.build [--engine quarto|pandoc] [--edition reader|instructor]
+
+Without `--engine`, BOOK_ENGINE decides; without that, Quarto is used where it is installed and pandoc elsewhere.
+QUARTO_PROFILE=instructor is the same as `--edition instructor`.
+"""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tools.check_pages import check_pages
+from tools.execute import ChapterError
+from tools.freshness import drop_stale_results
+from tools.lint import lint_book
+from tools.pandoc_book import BookError, build_book
+from tools.qmd import SourceError, read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+ENGINES = ("quarto", "pandoc")
+EDITIONS = ("reader", "instructor")
+
+
+class BuildError(RuntimeError):
+    """The build cannot go on; the message is for the person who typed the command."""
+
+
+def find_quarto() -> str | None:
+    """Quarto on the PATH, or where pip put it: beside this Python."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return shutil.which("quarto", path=beside)
+
+
+def choose_engine(given: str | None) -> str:
+    """The engine asked for on the command line or in BOOK_ENGINE, else the best one that is installed."""
+    wanted = given or os.environ.get("BOOK_ENGINE") or ("quarto" if find_quarto() else "pandoc")
+    if wanted not in ENGINES:
+        raise BuildError(f"BOOK_ENGINE is {wanted!r}; allowed are: {', '.join(ENGINES)}")
+    if wanted == "quarto" and not find_quarto():
+        raise BuildError("Quarto was asked for, but there is no `quarto` on the PATH. Install it from quarto.org or with "
+                         "`pip install quarto-cli`, or build with BOOK_ENGINE=pandoc.")
+    return wanted
+
+
+def choose_edition(given: str | None) -> str:
+    """The edition asked for on the command line or by QUARTO_PROFILE, else the readers'."""
+    wanted = given or os.environ.get("QUARTO_PROFILE") or "reader"
+    if wanted not in EDITIONS:
+        raise BuildError(f"the edition is {wanted!r}; allowed are: {', '.join(EDITIONS)} (QUARTO_PROFILE=instructor)")
+    return wanted
+
+
+def build(root: Path, engine: str, edition: str) -> Path:
+    """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with everything wrong."""
+    complaints = lint_book(root)
+    if complaints:
+        raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) to mend in the sources; nothing was built"]))
+    drop_stale_results(root)
+    write_notebooks(root)
+    output = root / read_config(root, edition)["project"].get("output-dir", "_book")
+    if engine == "quarto":
+        render_with_quarto(root, edition)
+    else:
+        build_with_pandoc(root, edition, output)
+    complaints = check_pages(root, output, edition)
+    if complaints:
+        raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) wrong in the pages of {output.name}/"]))
+    return output
+
+
+def write_notebooks(root: Path) -> None:
+    """Notebooks are made from the chapters of this project (a book in another folder brings its own)."""
+    if root == ROOT and importlib.util.find_spec("tools.notebooks"):
+        subprocess.run([sys.executable, "-m", "tools.notebooks"], cwd=root, check=True)
+
+
+def build_with_pandoc(root: Path, edition: str, output: Path) -> None:
+    """The pages are made aside and put in place when all are there, so that a failed build leaves the last good one."""
+    aside = Path(tempfile.mkdtemp(dir=root, prefix=f"{output.name}-partial-"))
+    try:
+        build_book(root, edition, aside)
+        aside.chmod(0o755)
+        if output.exists():
+            shutil.rmtree(output)
+        aside.rename(output)
+    except (BookError, ChapterError) as error:
+        raise BuildError(str(error)) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def render_with_quarto(root: Path, edition: str) -> None:
+    """`quarto render`; a warning about a reference or a citation is an error."""
+    environment = {**os.environ, "QUARTO_PYTHON": sys.executable, "QUARTO_PROFILE": "" if edition == "reader" else edition}
+    process = subprocess.Popen([find_quarto(), "render"], cwd=root, env=environment, text=True, encoding="utf-8",
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    warnings = []
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if "Unable to resolve crossref" in line or "Unable to resolve link" in line or "citation" in line and "WARN" in line:
+            warnings.append(line.strip())
+    if process.wait():
+        raise BuildError(f"quarto render ended with status {process.returncode}; its messages are above")
+    if warnings:
+        raise BuildError("\n".join(warnings))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.build", description="Build the book.")
+    parser.add_argument("--engine", choices=ENGINES, help="default: BOOK_ENGINE, else Quarto where it is installed")
+    parser.add_argument("--edition", choices=EDITIONS, help="default: QUARTO_PROFILE, else the readers' edition")
+    options = parser.parse_args(arguments)
+    started = time.time()
+    try:
+        engine, edition = choose_engine(options.engine), choose_edition(options.edition)
+        os.environ["QUARTO_PROFILE"] = edition if edition != "reader" else ""
+        print(f"building the {edition} edition with {engine}", flush=True)
+        output = build(ROOT, engine, edition)
+    except (BuildError, SourceError) as error:
+        print(f"\nThe book was not built.\n{error}", file=sys.stderr)
+        return 1
+    print(f"The book is in {(output / 'index.html').relative_to(ROOT)} ({time.time() - started:.0f} s).")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,423 @@
+"""Refuse what the book's two builds do not both understand: `python -m tools.lint`.
+
+The chapters use a closed list of Markdown constructs (LIST below). Every complaint is `file:line: what is wrong, what
+is allowed`. Labels, references, alt texts, links and exercises are checked here as well, for both builds at once.
+"""
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pypandoc
+
+from tools.qmd import FENCE, Cell, Chapter, Page, SourceError, list_pages, read_chapter, read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+LIST = ("headings {#sec-x}, citations, footnotes ^[...], $math$ and $$math$$ {#eq-x}, inline `{python} expr`, callouts "
+        "(note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with `: caption {#tbl-x}`, @references, "
+        "exercises ::: {#exr-x difficulty minutes}, solutions, [margin notes]{.aside}, plain code blocks, lists, links")
+CELL_OPTIONS = {"label": str, "fig-cap": str, "fig-alt": str, "tbl-cap": str, "echo": bool, "code-fold": (bool, str),
+                "code-summary": str, "output": bool}
+DIVISIONS = {
+    "figure": re.compile(r"\{#(?P<id>fig-[a-z0-9-]+)\}"),
+    "exercise": re.compile(r'\{#(?P<id>exr-[a-z0-9-]+) difficulty="[123]" minutes="[1-9]\d*"\}'),
+    "solution": re.compile(r"\{#(?P<id>sol-[a-z0-9-]+)\}"),
+    "callout": re.compile(r'\{\.callout-(note|tip|warning|important)(?P<title> title="[^"]+")?( collapse="(true|false)")?\}'),
+    "instructor": re.compile(r'\{\.content-visible when-profile="instructor"\}'),
+    "hidden": re.compile(r'\{\.content-hidden when-format="html"\}'),
+    "references": re.compile(r"\{#refs\}"),
+}
+CODE_BLOCK = re.compile(r'[\w+-]*|\{\.python \.(?P<role>starter)\}'
+                        r'|\{\.python \.(?P<owned>check|solution) exercise="(?P<exercise>[a-z0-9-]+)"\}')
+LABEL = re.compile(r"\{#([^}\s]+)\}")
+REFERENCE = re.compile(r"(?<![\w@\\/.])-?@\{?([A-Za-z0-9_](?:[\w:.#$%&+?~/-]*[\w/])?)")
+CROSS_REFERENCE = re.compile(r"(sec|fig|tbl|eq|exr|sol)-")
+FORBIDDEN = [
+    (re.compile(r"!\["), "an image; images are only ever made by cells"),
+    (re.compile(r"\{\{<"), "a shortcode"),
+    (re.compile(r"<!--|</?(?!https?:|mailto:)[A-Za-z][A-Za-z0-9-]*(\s[^>]*)?/?>"), "raw HTML"),
+    (re.compile(r"\](?=\{)(?!\{\.aside\})"), "an attribute after [...]; only {.aside} (a margin note) may stand there"),
+    (re.compile(r"^\|\s+(?!.*\|\s*$)"), "a line block"),
+]
+
+OTHER_NODES = {"RawBlock": "raw HTML or TeX", "RawInline": "raw HTML or TeX", "Image": "an image", "Figure": "an image",
+               "LineBlock": "a line block", "DefinitionList": "a definition list", "HorizontalRule": "a horizontal rule",
+               "Strikeout": "~~struck out~~ text", "SmallCaps": "small capitals", "Underline": "underlined text"}
+
+
+@dataclass
+class Found:
+    """What one source defines and refers to, with lines."""
+
+    chapter: Chapter
+    page: Page
+    labels: list[tuple[str, int]] = field(default_factory=list)
+    references: list[tuple[str, int]] = field(default_factory=list)
+    links: list[tuple[str, int]] = field(default_factory=list)
+    exercises: dict[str, dict[str, int]] = field(default_factory=dict)  # exr name -> what it has -> line
+    owned: list[tuple[str, str, int]] = field(default_factory=list)  # (check or solution, exercise, line)
+    complaints: list[tuple[int, str]] = field(default_factory=list)
+
+    def complain(self, line: int, text: str) -> None:
+        self.complaints.append((line, text))
+
+
+def lint_book(root: Path = ROOT) -> list[str]:
+    """Every complaint about the sources that `_quarto.yml` lists, in reading order; an empty list is a clean book."""
+    try:
+        pages = list_pages(root, read_config(root))
+        found = [SourceLinter(root, page).found for page in pages]
+    except SourceError as error:
+        return [str(error).replace(f"{root}/", "")]
+    check_labels(found)
+    check_references(root, found)
+    for each in found:
+        check_exercises(each)
+        check_syntax_tree(each)
+    return [f"{each.page.source}:{line}: {text}" for each in found for line, text in sorted(each.complaints)]
+
+
+class SourceLinter:
+    """One pass over the lines of a source; the result is in `found`."""
+
+    def __init__(self, root: Path, page: Page):
+        self.found = Found(read_chapter(root / page.source), page)
+        self.complain = self.found.complain
+        self.open_divisions: list[tuple[str, str, int]] = []  # kind, identifier, line
+        self.caption_follows = False
+        self.opens_record = False
+        self.headings = 0
+        self._check_front_matter()
+        for part in self.found.chapter.parts:
+            self._check_cell(part) if isinstance(part, Cell) else self._check_prose(part.line, part.text.split("\n"))
+        for kind, _, line in self.open_divisions:
+            self.complain(line, f"this ::: block ({kind}) is never closed")
+        if not self.headings:
+            self.complain(1, "a page begins with a heading `# Title {#sec-x}`")
+        if self.found.chapter.runs_code and not self.opens_record:
+            self.complain(1, f'a page that runs code says open_chapter("{page.stem}") in its first cell, so that the '
+                             "build knows what it used")
+
+    def _check_front_matter(self) -> None:
+        if self.found.chapter.front_matter not in ({}, {"execute": {"freeze": False}}):
+            self.complain(1, "front matter is only `execute: freeze: false`, in an appendix")
+
+    # -- prose
+
+    def _check_prose(self, line: int, lines: list[str]) -> None:
+        position = 0
+        in_formula = False
+        while position < len(lines):
+            text, number = lines[position], line + position
+            fence = FENCE.match(text)
+            if fence:
+                end = position + 1
+                while lines[end].rstrip() != fence.group("fence"):
+                    end += 1
+                self._check_code_block(number, fence.group("info"), lines[position + 1:end])
+                position = end + 1
+                continue
+            if text.count("$$") % 2:
+                in_formula = not in_formula
+                self._check_equation_label(number, text)
+            elif text.startswith(":::"):
+                self._check_division(number, text.lstrip(":").strip())
+            elif not in_formula:
+                self._check_line(number, text)
+            position += 1
+        if in_formula:
+            self.complain(line + len(lines) - 1, "a $$ formula is not closed before the next cell")
+
+    def _check_equation_label(self, number: int, text: str) -> None:
+        for label in LABEL.findall(text):
+            self._label(number, label, ("eq",))
+
+    def _check_code_block(self, number: int, info: str, lines: list[str]) -> None:
+        match = CODE_BLOCK.fullmatch(info)
+        if not match:
+            self.complain(number, f"a code block ```{info}; allowed are ```{{python}} (executed), ```language, and "
+                                  '{.python .starter}, {.python .check exercise="x"}, {.python .solution exercise="x"}')
+        elif match.group("owned"):
+            role, exercise = match.group("owned"), match.group("exercise")
+            self.found.owned.append((role, exercise, number))
+            place = "hidden" if role == "check" else "solution"
+            if place not in [kind for kind, _, _ in self.open_divisions]:
+                self.complain(number, f"a .{role} block stands in a " + {
+                    "hidden": '::: {.content-hidden when-format="html"} block', "solution": "::: {#sol-x} block"}[place])
+        elif match.group("role"):
+            self._exercise_has("starter", number)
+        for offset, text in enumerate(lines, start=1):
+            if "`{python}" in text:
+                self.complain(number + offset, "an inline expression in a code block; Quarto would run it, move it out")
+
+    def _check_division(self, number: int, attributes: str) -> None:
+        if not attributes:
+            if not self.open_divisions:
+                self.complain(number, "this ::: closes nothing")
+                return
+            kind, identifier, _ = self.open_divisions.pop()
+            if kind == "figure" and not self.caption_follows:
+                self.complain(number, f"{identifier} has no caption: the last paragraph in its ::: block is the caption")
+            return
+        for kind, pattern in DIVISIONS.items():
+            match = pattern.fullmatch(attributes)
+            if match:
+                break
+        else:
+            self.complain(number, f"::: {attributes} is not on the list; allowed are " + ", ".join(
+                ["{#fig-x}", '{#exr-x difficulty="1" minutes="5"} (difficulty 1-3)', "{#sol-x}",
+                 '{.callout-note title="..." collapse="true"} (note, tip, warning, important)',
+                 '{.content-visible when-profile="instructor"}', '{.content-hidden when-format="html"}']))
+            kind = re.sub(r"[^a-z]", "", attributes)[:12] or "unknown"
+            identifier = re.search(r"#((?:exr|fig|tbl|sol)-[a-z0-9-]+)", attributes)
+            if identifier:
+                self.found.labels.append((identifier.group(1), number))
+            self.open_divisions.append((kind, identifier.group(1) if identifier else "", number))
+            return
+        identifier = match.groupdict().get("id") or ""
+        if kind == "solution" and "instructor" not in [kind for kind, _, _ in self.open_divisions]:
+            self.complain(number, 'a solution stands in a ::: {.content-visible when-profile="instructor"} block')
+        if kind == "references" and self.found.page.stem != "references":
+            self.complain(number, "::: {#refs} stands in references.qmd only")
+        if kind == "callout" and match.group("title") == ' title="Hint"':
+            self._exercise_has("hint", number)
+        if identifier:
+            self._label(number, identifier, (identifier[:3],))
+        if kind == "exercise":
+            self.found.exercises[identifier.removeprefix("exr-")] = {"line": number}
+        self.open_divisions.append((kind, identifier, number))
+        self.caption_follows = False
+
+    def _exercise_has(self, what: str, number: int) -> None:
+        names = [identifier for kind, identifier, _ in self.open_divisions if kind == "exercise"]
+        if names:
+            self.found.exercises[names[-1].removeprefix("exr-")][what] = number
+        else:
+            self.complain(number, f"a {what} stands in a ::: {{#exr-x}} block")
+
+    def _check_line(self, number: int, text: str) -> None:
+        bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", lambda m: "`" * len(m.group(0)), text)  # code spans say nothing
+        if "`{python}" in text and not re.search(r"(?<!`)`\{python\}[ \t][^`]+`", text):
+            self.complain(number, "an inline expression stands on one line: `{python} expr`")
+        if re.search(r"`\{", bare):
+            self.complain(number, "an attribute after `code`; it has no meaning here")
+        bare = re.sub(r"\$\$.*?\$\$|(?<![\\$])\$(?=\S)[^$]*?(?<=[^\s\\])\$(?!\d)", lambda m: "$" * len(m.group(0)), bare)
+        if bare.strip():
+            self.caption_follows = True
+        heading = re.match(r"(#{1,6})\s+(.*)", bare)
+        if heading:
+            self._check_heading(number, heading.group(1), heading.group(2))
+        else:
+            for label in LABEL.findall(bare):
+                if re.match(r"\s*: ", bare):
+                    self._label(number, label, ("tbl",))
+                elif "$$" in bare:
+                    self._label(number, label, ("eq",))
+                else:
+                    self.complain(number, f"the label {{#{label}}} stands on nothing; labels stand on headings, $$ formulas, "
+                                          "table captions and ::: blocks")
+        for pattern, what in FORBIDDEN:
+            if pattern.search(bare):
+                self.complain(number, f"{what} is not on the list: {LIST}")
+        self._references(number, bare)
+        for url in re.findall(r"\]\(([^)\s]+)[^)]*\)", bare):
+            self.found.links.append((url, number))
+
+    def _check_heading(self, number: int, marks: str, text: str) -> None:
+        in_exercise = any(kind in ("exercise", "solution", "callout") for kind, _, _ in self.open_divisions)
+        attributes = re.search(r"\{([^}]*)\}\s*$", text)
+        if attributes and not re.fullmatch(r"#sec-[a-z0-9-]+|\.unnumbered", attributes.group(1)):
+            self.complain(number, f"a heading with {{{attributes.group(1)}}}; allowed are {{#sec-x}} and {{.unnumbered}}")
+        elif attributes and attributes.group(1).startswith("#"):
+            self._label(number, attributes.group(1)[1:], ("sec",))
+        if in_exercise:
+            return
+        self.headings += 1
+        if (len(marks) == 1) != (self.headings == 1):
+            self.complain(number, "a page has one heading `# Title`, its first; sections are ##, ### and ####")
+        if len(marks) > 4:
+            self.complain(number, "headings go down to ####")
+
+    def _references(self, number: int, text: str) -> None:
+        for match in REFERENCE.finditer(text):
+            if "-@" in match.group(0) and CROSS_REFERENCE.match(match.group(1)):
+                self.complain(number, f"-@{match.group(1)}; write @{match.group(1)}")
+            self.found.references.append((match.group(1), number))
+
+    def _label(self, number: int, label: str, kinds: tuple) -> None:
+        if not re.fullmatch(rf"({'|'.join(kinds)})-[a-z0-9-]+", label):
+            self.complain(number, f"the label {label!r}; allowed here is {kinds[0]}-name, with small letters, digits and -")
+        elif self.found.page.number is None:
+            self.complain(number, f"the label {label!r} on an unnumbered page; it would have no number to refer to")
+        self.found.labels.append((label, number))
+
+    # -- cells
+
+    def _check_cell(self, cell: Cell) -> None:
+        opened = re.search(r"""\bopen_chapter\(["']([^"']*)["']\)""", cell.code)
+        if opened:
+            self.opens_record = True
+            if opened.group(1) != self.found.page.stem:
+                self.complain(cell.line, f'open_chapter("{opened.group(1)}") in {self.found.page.source}; '
+                                         f'it is "{self.found.page.stem}"')
+        for name, value in cell.options.items():
+            line = cell.option_lines.get(name, cell.line)
+            if name not in CELL_OPTIONS:
+                self.complain(line, f"the cell option {name}; allowed are {', '.join(CELL_OPTIONS)}")
+            elif not isinstance(value, CELL_OPTIONS[name]) or name == "code-fold" and value not in (True, False, "show"):
+                self.complain(line, f"{name}: {value!r}; allowed is "
+                                    + {bool: "true or false", str: "text"}.get(CELL_OPTIONS[name], "true, false or show"))
+        self._check_cell_label(cell)
+        self.caption_follows = False
+
+    def _check_cell_label(self, cell: Cell) -> None:
+        label = str(cell.options.get("label", ""))
+        line = cell.option_lines.get("label", cell.line)
+        figures = [identifier for kind, identifier, _ in self.open_divisions if kind == "figure"]
+        has = {name for name in ("fig-cap", "fig-alt", "tbl-cap") if str(cell.options.get(name) or "").strip()}
+        if label:
+            self._label(line, label, ("fig", "tbl"))
+        if label.startswith("fig-") and not figures:
+            for name in {"fig-cap", "fig-alt"} - has:
+                self.complain(line, f"the figure {label} has no #| {name}")
+        elif figures:
+            if label:
+                self.complain(line, f"the cell in ::: {{#{figures[-1]}}} has the label {label}; the ::: block has the label")
+            if "fig-alt" not in has and cell.options.get("output", True):
+                self.complain(cell.line, f"the cell in ::: {{#{figures[-1]}}} has no #| fig-alt")
+        elif re.search(r"\b(show_figure|plt\.show|plt\.gcf)\(", cell.code):
+            self.complain(cell.line, "this cell makes a figure; it needs a #| label: fig-x with fig-cap and fig-alt, or "
+                                     "stands in a ::: {#fig-x} block")
+        if label.startswith("tbl-") and "tbl-cap" not in has:
+            self.complain(line, f"the table {label} has no #| tbl-cap")
+        for name, prefix in (("fig-cap", "fig-"), ("tbl-cap", "tbl-")):
+            if name in has and not label.startswith(prefix):
+                self.complain(cell.option_lines.get(name, cell.line), f"{name} belongs to a cell with #| label: {prefix}x")
+            if name in has:
+                self._references(cell.option_lines.get(name, cell.line), str(cell.options[name]))
+        for name in re.findall(r"""\bshow_figure\((?:[^()"']|\([^()]*\))*,\s*["']([^"']*)["']""", cell.code):
+            if name not in ([label] if label else figures):
+                expected = label or (figures[-1] if figures else "the cell's label")
+                self.complain(cell.line, f'show_figure(..., "{name}") stands in {expected}; the names are the same')
+
+
+# -- The book as a whole -------------------------------------------------------------------------------------------
+
+def check_labels(found: list[Found]) -> None:
+    first: dict[str, str] = {}
+    for each in found:
+        for label, line in each.labels:
+            if label in first:
+                each.complain(line, f"the label {label} is given twice, first in {first[label]}")
+            first.setdefault(label, f"{each.page.source}:{line}")
+
+
+def check_references(root: Path, found: list[Found]) -> None:
+    labels = {label for each in found for label, _ in each.labels}
+    bibliography = root / read_config(root)["bibliography"]
+    entries = re.findall(r"^\s*@\w+\s*\{\s*([^,\s]+)\s*,", bibliography.read_text(encoding="utf-8"), re.MULTILINE)
+    sources = {each.page.source for each in found}
+    for each in found:
+        for name, line in each.references:
+            if CROSS_REFERENCE.match(name):
+                if name not in labels:
+                    near = sorted(label for label in labels if label.startswith(name.split("-")[0] + "-"))
+                    each.complain(line, f"@{name} refers to nothing; labels of that kind: {', '.join(near) or 'none'}")
+            elif name not in entries:
+                each.complain(line, f"@{name} is neither a label nor an entry of {bibliography.name}")
+        for url, line in each.links:
+            check_link(root, each, url, line, labels, sources)
+
+
+def check_link(root: Path, each: Found, url: str, line: int, labels: set, sources: set) -> None:
+    if re.match(r"(https?|mailto):", url):
+        return
+    path, _, fragment = url.partition("#")
+    target = (root / each.page.source).parent / path if path else root / each.page.source
+    name = Path(target).resolve().relative_to(root.resolve()).as_posix() if path else each.page.source
+    if path.endswith(".qmd") and name not in sources:
+        each.complain(line, f"the link to {url}: {name} is not in the book")
+    elif path and not path.endswith((".qmd", ".ipynb")):
+        each.complain(line, f"the link to {url}; allowed are https://..., a page of the book (.qmd) and #label")
+    elif fragment and fragment not in labels:
+        each.complain(line, f"the link to {url}: there is no label {fragment}")
+
+
+def check_exercises(each: Found) -> None:
+    """Each exercise has a starter, a folded hint, a check and a solution; no check or solution is without its exercise."""
+    for role, exercise, line in each.owned:
+        if exercise not in each.exercises:
+            each.complain(line, f"this .{role} is for the exercise {exercise!r}, and this chapter has: "
+                                + (", ".join(each.exercises) or "none"))
+        elif role in each.exercises[exercise]:
+            each.complain(line, f"the exercise {exercise!r} has two .{role} blocks")
+        else:
+            each.exercises[exercise][role] = line
+    for name, has in each.exercises.items():
+        for what, form in (("starter", "```{.python .starter}"), ("hint", '::: {.callout-tip title="Hint" collapse="true"}'),
+                           ("check", f'```{{.python .check exercise="{name}"}}'),
+                           ("solution", f'```{{.python .solution exercise="{name}"}}')):
+            if what not in has:
+                each.complain(has["line"], f"the exercise {name!r} has no {what}: {form}")
+        if f"sol-{name}" not in [label for label, _ in each.labels]:
+            each.complain(has["line"], f"the exercise {name!r} has no ::: {{#sol-{name}}}")
+
+
+def check_syntax_tree(each: Found) -> None:
+    """The backstop: whatever pandoc reads in the source that is not on the list."""
+    source = each.chapter.path.read_text(encoding="utf-8")
+    lines = source.split("\n")
+    for cell in each.chapter.cells:
+        for position in range(cell.line - 1, len(lines)):
+            fence = position > cell.line - 1 and lines[position].startswith("```")
+            lines[position] = ""
+            if fence:
+                break
+    done = subprocess.run([pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "json"], input="\n".join(lines),
+                          capture_output=True, encoding="utf-8")
+    if done.returncode or "[WARNING]" in done.stderr:
+        each.complain(1, f"pandoc says: {done.stderr.strip()}")
+        return
+    seen = set()
+
+    def visit(node) -> None:
+        if isinstance(node, list):
+            for item in node:
+                visit(item)
+        elif isinstance(node, dict):
+            kind = node.get("t")
+            if kind in OTHER_NODES and kind not in seen:
+                seen.add(kind)
+                each.complain(find_line(lines, node), f"{OTHER_NODES[kind]} is not on the list: {LIST}")
+            for value in node.values():
+                visit(value)
+
+    visit(json.loads(done.stdout)["blocks"])
+
+
+def find_line(lines: list[str], node: dict) -> int:
+    """The line with the first word of `node`, as near as can be told (pandoc keeps no positions); else 1."""
+    words = re.findall(r'"([^"\\]{3,})"', json.dumps(node.get("c", ""), ensure_ascii=False))
+    for word in words:
+        for number, text in enumerate(lines, start=1):
+            if word in text:
+                return number
+    if node.get("t") == "HorizontalRule":
+        return next((n for n, text in enumerate(lines, 1) if re.fullmatch(r"\s*([-*_]\s*){3,}", text) and n > 1), 1)
+    return 1
+
+
+def main() -> int:
+    complaints = lint_book(ROOT)
+    for complaint in complaints:
+        print(complaint)
+    print(f"{len(complaints)} thing(s) to mend" if complaints else "the sources are clean")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
