@@ -1,0 +1,178 @@
+"""Intervals, survival curves and tests: one home for the statistics of every chapter. The work is scipy's.
+
+Shares lie in 0..1. Times are in whatever unit the caller counts (here: epochs). A time is *right-censored* where the run
+ended before the event: all that is known is that the event would have come later.
+"""
+import math
+import warnings
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+__all__ = """exact_interval one_sided_lower rule_of_three mean_interval kaplan_meier median_time logrank logrank_permutation
+             holm percent percent_interval""".split()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One share, one mean
+# ---------------------------------------------------------------------------------------------------------------------
+
+def _counts(successes, n):
+    for name, value in (("successes", successes), ("n", n)):
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"{name} must be a whole number (a count, not a share), not {value!r}")
+    if not 0 <= successes <= n or n < 1:
+        raise ValueError(f"successes must be between 0 and n, and n at least 1, not {successes} of {n}")
+    return int(successes), int(n)
+
+
+def _level(level):
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1 (0.95 for 95 %), not {level}")
+    return level
+
+
+def exact_interval(successes, n, level=0.95):
+    """The exact two-sided interval of a share (Clopper and Pearson, 1934): (low, high) in 0..1.
+
+    It contains the true share with a probability of at least `level`, whatever the share and n.
+    Raises TypeError for counts that are not whole numbers, ValueError for impossible counts or levels.
+    """
+    successes, n = _counts(successes, n)
+    interval = stats.binomtest(successes, n).proportion_ci(_level(level), method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def one_sided_lower(successes, n, level=0.95):
+    """The exact lower bound of a share: with confidence `level` the true share is at least this. Errors as above."""
+    successes, n = _counts(successes, n)
+    return float(stats.binomtest(successes, n, alternative="greater").proportion_ci(_level(level), method="exact").low)
+
+
+def rule_of_three(n):
+    """The quick upper bound 3/n of a share of which n trials showed not one case (about 95 % one-sided)."""
+    return min(1.0, 3 / _counts(0, n)[1])
+
+
+def mean_interval(values, level=0.95):
+    """Student's interval of a mean: (low, high). Raises ValueError for fewer than two values or for one not finite."""
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise ValueError(f"mean_interval needs a list of at least two finite numbers, not {values!r}")
+    half = stats.t.ppf((1 + _level(level)) / 2, len(values) - 1) * stats.sem(values)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Times to an event, some of them censored
+# ---------------------------------------------------------------------------------------------------------------------
+
+def _censored_data(times, censored, name=""):
+    times, censored = np.asarray(times, dtype=float), np.asarray(censored)
+    if times.ndim != 1 or not len(times) or times.shape != censored.shape:
+        raise ValueError(f"times{name} and censored{name} must be two lists of one length, at least 1, "
+                         f"not of shapes {times.shape} and {censored.shape}")
+    if censored.dtype != bool:
+        raise TypeError(f"censored{name} must hold True (the event was not seen) or False, not {censored.dtype}")
+    if not np.isfinite(times).all() or (times < 0).any():
+        raise ValueError(f"times{name} must be finite and not negative: a censored time is the last one observed")
+    return stats.CensoredData.right_censored(times, censored)
+
+
+def kaplan_meier(times, censored, level=0.95):
+    """The Kaplan-Meier estimate of the share still without the event: a DataFrame (time, survival, low, high).
+
+    times: time of the event, or the last time observed where `censored` is True. One row per distinct time, and a first
+    row at time 0 where the survival is 1. low and high: pointwise log-log interval (nan where there is none: before the
+    first event, and once nobody is left).
+    Raises ValueError/TypeError for lists that do not match, times that are not finite, `censored` that is not boolean.
+    """
+    curve = stats.ecdf(_censored_data(times, censored)).sf
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The confidence interval is undefined")     # those are the nans
+        interval = curve.confidence_interval(_level(level), method="log-log")
+    table = pd.DataFrame({"time": curve.quantiles, "survival": curve.probabilities,
+                          "low": interval.low.probabilities, "high": interval.high.probabilities}).astype(float)
+    return pd.concat([pd.DataFrame([{"time": 0.0, "survival": 1.0, "low": math.nan, "high": math.nan}]), table],
+                     ignore_index=True)
+
+
+def median_time(times, censored):
+    """The median time to the event after Kaplan and Meier; infinity where the event stayed rarer than one in two."""
+    curve = kaplan_meier(times, censored)
+    reached = curve.loc[curve["survival"] <= 0.5 + 1e-12, "time"]
+    return float(reached.iloc[0]) if len(reached) else math.inf
+
+
+def logrank(times_a, censored_a, times_b, censored_b):
+    """The log-rank test of two groups: an object with `statistic` (Z; positive where events come earlier in a) and
+    `pvalue` (two-sided). The p-value is a large-sample one; for a handful of runs take `logrank_permutation`.
+
+    Raises as `kaplan_meier`; ValueError where neither group has an event.
+    """
+    a, b = _censored_data(times_a, censored_a, "_a"), _censored_data(times_b, censored_b, "_b")
+    if np.all(censored_a) and np.all(censored_b):
+        raise ValueError("logrank needs at least one event that is not censored")
+    return stats.logrank(x=a, y=b)
+
+
+def logrank_permutation(times_a, censored_a, times_b, censored_b):
+    """The two-sided p-value of the log-rank statistic over every way to split the runs into groups of these sizes.
+
+    Exact under the hypothesis that the group makes no difference, however few the runs; the smallest p-value that
+    5 against 5 can give is 2/252. Raises as `logrank`, and ValueError above 20,000 splits.
+    """
+    observed = abs(logrank(times_a, censored_a, times_b, censored_b).statistic)
+    n_a = len(times_a)
+    times, censored = np.r_[times_a, times_b], np.r_[censored_a, censored_b]
+    if math.comb(len(times), n_a) > 20_000:
+        raise ValueError(f"{math.comb(len(times), n_a):,} splits are too many to enumerate; the large-sample `logrank` will do")
+    extreme = []
+    for chosen in combinations(range(len(times)), n_a):
+        in_a = np.isin(np.arange(len(times)), chosen)
+        z = abs(logrank(times[in_a], censored[in_a], times[~in_a], censored[~in_a]).statistic)
+        extreme.append(z >= observed - 1e-9)
+    return float(np.mean(extreme))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several tests at once; words for numbers
+# ---------------------------------------------------------------------------------------------------------------------
+
+def holm(pvalues):
+    """P-values adjusted for several tests after Holm (1979), in the order given: an array.
+
+    Rejecting where the adjusted value is at most alpha keeps the chance of even one false rejection below alpha,
+    whatever the dependence of the tests. Raises ValueError for values outside 0..1 or none at all.
+    """
+    p = np.asarray(pvalues, dtype=float)
+    if p.ndim != 1 or not len(p) or not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"pvalues must be a list of numbers between 0 and 1, not {pvalues!r}")
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return adjusted
+
+
+def percent(share, decimals=1):
+    """A share as text: 0.0412 is "4.1 %". Rounds towards the middle of 0..1, so that 0.99996 never reads "100.0 %"."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share lies between 0 and 1, not {share}")
+    text = f"{100 * share:.{decimals}f}"
+    step = 10.0 ** -decimals
+    if share < 1 and float(text) >= 100:
+        text = f"{100 - step:.{decimals}f}"
+    elif share > 0 and float(text) == 0:
+        text = f"{step:.{decimals}f}"
+    return f"{text} %"
+
+
+def percent_interval(low, high, decimals=1):
+    """An interval of shares as text: (0.981, 1.0) is "98.1 % to 100 %". Bounds are rounded outwards."""
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"an interval of shares needs 0 <= low <= high <= 1, not {low} and {high}")
+    scale = 10 ** decimals
+    down, up = math.floor(100 * low * scale + 1e-9) / scale, math.ceil(100 * high * scale - 1e-9) / scale
+    return " to ".join(f"{bound:.{0 if bound in (0, 100) else decimals}f} %" for bound in (down, up))
