@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import html
 import json
 import os
 import re
@@ -28,8 +29,9 @@ from tools.qmd import Cell, Prose, list_pages, read_chapter, read_config
 ROOT = Path(__file__).resolve().parent.parent
 EDITIONS = {"reader": ".", "instructor": "solutions"}              # edition -> its folder in notebooks/
 HAS_NOTEBOOK = re.compile(r"^\d\d-")                               # numbered chapters; as in tools/chapter.lua
-WRITER = "commonmark+pipe_tables+tex_math_dollars+footnotes"
+WRITER = "commonmark+pipe_tables+tex_math_dollars"
 CUT = "<!-- cell {} -->"
+LIST_GOES_ON = re.compile(r" +|[-*+] |\d+[.)] ")
 STARTS_CELL = re.compile(r"^<!-- cell (\w+) -->\n?", re.M)
 
 FIND_BOOK = '''\
@@ -64,7 +66,7 @@ class NotebookNumbering(Numbering):
         numbered = super().visit_header(element)
         if level == 1:
             number = f"{self.draft.page.number} " if self.draft.page.number else ""
-            return [cut("text"), header(1, [string(number), *inlines])]
+            return [cut("text"), header(1, [string(number), *inlines]), cut("text")]
         return [cut("text"), header(level, numbered[0]["c"][2])]
 
     def visit_div(self, element: dict) -> list | None:
@@ -97,8 +99,7 @@ class NotebookNumbering(Numbering):
         if any(block["t"] == "RawBlock" and STARTS_CELL.match(block["c"][1] + "\n") for block in flat(body)):
             return [paragraph([strong(title)]), *body]             # it holds cells, which no quotation can
         if attributes.get("collapse") == "true":
-            return [raw("<details><summary>"), {"t": "Plain", "c": [strong(title)]}, raw("</summary>"), *body,
-                    raw("</details>")]
+            return [raw(f"<details><summary><b>{html.escape(plain_text(title))}</b></summary>"), *body, raw("</details>")]
         return [{"t": "BlockQuote", "c": [paragraph([strong(title)]), *flat(body)]}]
 
     def visit_codeblock(self, element: dict) -> list:
@@ -150,6 +151,21 @@ def undecorated(element: dict) -> list | None:
         if "quarto-xref" in classes or url.startswith("#") or (".html" in url and "://" not in url):
             return walk(inlines, undecorated)
     return None
+
+
+def with_notes_at_end(blocks: list) -> list:
+    """Footnotes as numbers in the text and a list at the end: Jupyter knows no footnotes, least of all across cells."""
+    notes = []
+
+    def visit(element: dict) -> list | None:
+        if element["t"] != "Note":
+            return None
+        notes.append(element["c"])
+        return [{"t": "RawInline", "c": ["html", f"<sup>{len(notes)}</sup>"]}]
+
+    blocks = walk(blocks, visit)
+    style = [1, {"t": "Decimal"}, {"t": "Period"}]
+    return blocks + ([cut("text"), header(2, [string("Notes")]), {"t": "OrderedList", "c": [style, notes]}] if notes else [])
 
 
 class ChapterParts:
@@ -220,7 +236,7 @@ def chapter_markdown(root: Path, draft: Draft, bibliography: str) -> str:
     tree = {**draft.tree, "meta": {"reference-section-title": heading} if draft.citations else {}}
     tree = json.loads(run_pandoc(root, ["-f", "json", "-t", "json", "--citeproc", "--bibliography",
                                         root / bibliography], json.dumps(tree), draft.page.source))
-    blocks = flat(walk(tree["blocks"], undecorated))
+    blocks = with_notes_at_end(flat(walk(tree["blocks"], undecorated)))
     tree["blocks"] = mark_cells([header(2, block["c"][2]) if block["t"] == "Header" and
                                  plain_text(block["c"][2]) == "References" else block for block in blocks])
     return run_pandoc(root, ["-f", "json", "-t", WRITER, "--wrap=none"], json.dumps(tree), draft.page.source)
@@ -255,10 +271,10 @@ def text_cells(text: str, expressions: dict[str, str]) -> list:
 
 
 def split_blocks(text: str) -> list[str]:
-    """Markdown at its blank lines, but what stands between <details> and </details>, or in a fence, in one piece."""
+    """Markdown at its blank lines, but a list, a fence, and what is between <details> and </details> in one piece."""
     blocks, depth, fence = [], 0, None
     for piece in re.split(r"\n{2,}", text):
-        if depth or fence:
+        if depth or fence or (blocks and LIST_GOES_ON.match(piece) and (piece[0] == " " or LIST_GOES_ON.match(blocks[-1]))):
             blocks[-1] += "\n\n" + piece
         elif piece:
             blocks.append(piece)
