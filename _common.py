@@ -26,7 +26,7 @@ __all__ = """
     learning_rate_at train_model TrainingDiverged
     predict_answers exact_match column_accuracy generate autoregressive_accuracy add_with_model test_addition census
     attention_weights get_attention_maps get_reversal_attention
-    plot_training plot_attention
+    COLORS plot_training plot_staircase plot_attention
 """.split()
 
 
@@ -179,8 +179,17 @@ def _pair_codes(X, n_digits):
 
 
 def pair_overlap(train_X, test_X, n_digits=3):
-    """The share of test rows whose ordered pair of operands also stands in the training rows (0..1)."""
+    """The share of test rows whose ordered pair of operands also stands in the training rows (0..1).
+
+    train_X, test_X: inputs as the dataset functions give them, (N, 3 n_digits + 3). Raises ValueError for another width.
+    """
     n_digits = _whole_number("n_digits", n_digits, 1, 9)
+    for name, X in (("train_X", train_X), ("test_X", test_X)):
+        if not isinstance(X, torch.Tensor):
+            raise TypeError(f"{name} must be a tensor, not {type(X).__name__}")
+        if X.dim() != 2 or not len(X) or X.shape[1] != 3 * n_digits + 3:
+            raise ValueError(f"{name} must have the shape (examples, {3 * n_digits + 3}) for {n_digits}-digit sums, "
+                             f"not {tuple(X.shape)}")
     return torch.isin(_pair_codes(test_X, n_digits), _pair_codes(train_X, n_digits)).double().mean().item()
 
 
@@ -237,6 +246,7 @@ def digits_at_chance(loss, floor, n_targets):
 
     loss: nats per target token, a number or an array; n_targets: target tokens per sequence (12 for three digits).
     """
+    n_targets = _whole_number("n_targets", n_targets, 1)
     return (np.asarray(loss) - floor) * n_targets / math.log(10)
 
 
@@ -253,6 +263,8 @@ class Attention(nn.Module):
 
     def __init__(self, d_model, n_heads=1, causal=True):
         super().__init__()
+        if d_model % n_heads:
+            raise ValueError(f"n_heads must divide d_model = {d_model}, not {n_heads}")
         self.n_heads, self.causal = n_heads, causal
         self.q, self.k, self.v, self.out = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
         self.pattern = nn.Identity()
@@ -315,8 +327,6 @@ class AdditionTransformer(nn.Module):
         for name, size in dict(vocab_size=vocab_size, d_model=d_model, d_ff=d_ff, n_layers=n_layers,
                                max_seq_len=max_seq_len, n_heads=n_heads).items():
             _whole_number(name, size, 1)
-        if d_model % n_heads:
-            raise ValueError(f"n_heads must divide d_model = {d_model}, not {n_heads}")
         self.vocab_size, self.max_seq_len = vocab_size, max_seq_len
         self.token_emb = nn.Embedding(vocab_size, d_model)
         self.pos_emb = nn.Embedding(max_seq_len, d_model) if positions else None
@@ -347,6 +357,13 @@ class AdditionTransformer(nn.Module):
                              f"not {tokens.min().item()} to {tokens.max().item()}")
 
 
+def _device_of(model):
+    """The device that a model's weights are on. Raises TypeError for anything but a torch module."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch module, such as AdditionTransformer(), not {type(model).__name__}")
+    return next(model.parameters()).device
+
+
 def count_parameters(model):
     """How many numbers training may change. A shared (tied) tensor counts once. Raises TypeError for a non-module."""
     if not isinstance(model, nn.Module):
@@ -355,7 +372,13 @@ def count_parameters(model):
 
 
 def component_table(model):
-    """Where an AdditionTransformer's parameters sit: a DataFrame (component, parameters) that sums to the whole."""
+    """Where an AdditionTransformer's parameters sit: a DataFrame (component, parameters) that sums to the whole.
+
+    Raises TypeError for any other model.
+    """
+    if not isinstance(model, AdditionTransformer):
+        raise TypeError(f"component_table needs an AdditionTransformer, not {type(model).__name__}")
+
     def size(*modules):
         return sum(p.numel() for module in modules if module is not None for p in module.parameters())
 
@@ -376,7 +399,13 @@ class TrainingDiverged(RuntimeError):
 
 
 def learning_rate_at(step, lr, warmup_steps, total_steps):
-    """The learning rate of step 0, 1, ..., total_steps - 1: a straight line up to lr, then half a cosine down to zero."""
+    """The learning rate of step 0, 1, ..., total_steps - 1: a straight line up to lr, then half a cosine down to zero.
+
+    Raises ValueError/TypeError for a step outside these, or sizes that are not whole numbers.
+    """
+    _whole_number("total_steps", total_steps, 1)
+    _whole_number("warmup_steps", warmup_steps, 0)
+    _whole_number("step", step, 0, total_steps - 1)
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
     progress = (step + 1 - warmup_steps) / max(1, total_steps - warmup_steps)
@@ -384,6 +413,7 @@ def learning_rate_at(step, lr, warmup_steps, total_steps):
 
 
 def _check_examples(model, X, Y, answer_start, what):
+    _device_of(model)
     if not isinstance(X, torch.Tensor) or not isinstance(Y, torch.Tensor):
         raise TypeError(f"{what}_X and {what}_Y must be tensors, not {type(X).__name__} and {type(Y).__name__}")
     if X.dim() != 2 or X.shape != Y.shape or not len(X):
@@ -391,6 +421,12 @@ def _check_examples(model, X, Y, answer_start, what):
                          f"not {tuple(X.shape)} and {tuple(Y.shape)}")
     if X.shape[1] > model.max_seq_len:
         raise ValueError(f"{what}_X has sequences of {X.shape[1]} tokens, the model's context is {model.max_seq_len}")
+    for name, tokens in (("X", X), ("Y", Y)):
+        if tokens.dtype != torch.int64:
+            raise TypeError(f"{what}_{name} must hold int64 token ids, not {tokens.dtype}")
+        if not 0 <= tokens.min() <= tokens.max() < model.vocab_size:
+            raise ValueError(f"token ids in {what}_{name} must be between 0 and {model.vocab_size - 1}, "
+                             f"not {tokens.min().item()} to {tokens.max().item()}")
     _whole_number("answer_start", answer_start, 0, X.shape[1] - 1)
 
 
@@ -431,9 +467,9 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
                             ("log_every", log_every, 0), ("seed", seed, 0), ("extra_epochs", extra_epochs or 0, 0)]:
         _whole_number(name, size, low)
     last_epoch = epochs if stop_at is None else _whole_number("stop_at", stop_at, 1, epochs)
-    if not lr > 0 or weight_decay < 0 or (clip is not None and not clip > 0):
+    if not lr > 0 or not weight_decay >= 0 or (clip is not None and not clip > 0):
         raise ValueError(f"lr and clip must be positive and weight_decay not negative, not {lr}, {clip}, {weight_decay}")
-    device = next(model.parameters()).device
+    device = _device_of(model)
     train_X, train_Y, test_X, test_Y = (t.to(device) for t in (train_X, train_Y, test_X, test_Y))
     sample_X, sample_Y = train_X[:5000], train_Y[:5000]
     steps_per_epoch = math.ceil(len(train_X) / batch_size)
@@ -485,6 +521,10 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
         history["ended"] = "finished" if epoch == epochs else "early"
     except KeyboardInterrupt:
         history["ended"] = "interrupted"
+        whole = len(history["seconds"])                            # the list that an epoch adds to last
+        for values in history.values():
+            if isinstance(values, list):
+                del values[whole:]
     finally:
         bar.close()
     return history
@@ -501,7 +541,7 @@ def predict_answers(model, X, answer_start, batch_size=4096):
     X: (N, T) inputs -> (N, T - answer_start) token ids on the model's device.
     """
     _check_examples(model, X, X, answer_start, "test")
-    device = next(model.parameters()).device
+    device = _device_of(model)
     model.eval()
     return torch.cat([model(part.to(device))[:, answer_start:].argmax(-1) for part in X.split(batch_size)])
 
@@ -526,7 +566,7 @@ def generate(model, prompt, n):
 
     Knows nothing of addition. Raises ValueError where the sequence would outgrow the model's context.
     """
-    n = _whole_number("n", n, 0)
+    device, n = _device_of(model), _whole_number("n", n, 0)
     if not isinstance(prompt, torch.Tensor) or prompt.dtype != torch.int64:
         raise TypeError("prompt must be a tensor of int64 token ids")
     if prompt.dim() != 2 or not prompt.shape[1]:
@@ -534,7 +574,7 @@ def generate(model, prompt, n):
     if prompt.shape[1] + n - 1 > model.max_seq_len:
         raise ValueError(f"{prompt.shape[1]} prompt tokens and {n} new ones need a context of "
                          f"{prompt.shape[1] + n - 1}, the model's is {model.max_seq_len}")
-    tokens = prompt.to(next(model.parameters()).device)
+    tokens = prompt.to(device)
     model.eval()
     for _ in range(n):
         tokens = torch.cat([tokens, model(tokens)[:, -1:].argmax(-1)], dim=1)
@@ -587,7 +627,7 @@ def census(model, n_digits=3, digit_order="ones_first", batch_size=16384, progre
     teacher-forced, and only the rows that are wrong there are generated anew, token by token.
     """
     n_digits = _whole_number("n_digits", n_digits, 1, 4)
-    device, side = next(model.parameters()).device, 10**n_digits
+    device, side = _device_of(model), 10**n_digits
     answer_start, answered = 2 * n_digits + 1, []
     codes = torch.arange(side * side, device=device)
     model.eval()
@@ -612,12 +652,14 @@ def attention_weights(model, tokens):
 
     Row q, column k: how much position q takes from position k. Read off the model's own forward pass by hooks.
     """
-    caught = []
+    if not isinstance(tokens, torch.Tensor):
+        raise TypeError(f"tokens must be a tensor of int64 token ids, not {type(tokens).__name__}")
+    device, caught = _device_of(model), []
     hooks = [block.attn.pattern.register_forward_hook(lambda module, args, output: caught.append(output.cpu()))
              for block in model.blocks]
     try:
         model.eval()
-        model(tokens.to(next(model.parameters()).device))
+        model(tokens.to(device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -658,12 +700,17 @@ plt.rcParams.update({
 
 
 def plot_training(history, floor=None):
-    """Loss, and test and training exact match, against epoch. `floor`: the loss no model can beat, drawn as a line."""
+    """Loss, and test and training exact match, against epoch. `floor`: the loss no model can beat, drawn as a line.
+
+    history: what `train_model` returns, or a run's table. Raises ValueError where it holds no epoch.
+    """
+    if not len(history["epoch"]):
+        raise ValueError("this history holds no epoch: nothing to plot")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
     left.plot(history["epoch"], history["loss"])
     if floor is not None:
         left.axhline(floor, color="#444444", linestyle="--", linewidth=1)
-        left.annotate("floor", (history["epoch"][-1], floor), ha="right", va="bottom", color="#444444")
+        left.annotate("floor", (max(history["epoch"]), floor), ha="right", va="bottom", color="#444444")
     left.set(xlabel="epoch", ylabel="loss (nats per target)", yscale="log")
     for name, label, style in [("train_accuracy", "training sums", "--"), ("accuracy", "test sums", "-")]:
         if name in history:
@@ -675,8 +722,37 @@ def plot_training(history, floor=None):
     return figure
 
 
+def plot_staircase(history, columns, limit=None):
+    """Three panels against epoch: excess loss in digits at chance, exact match on a log scale, accuracy by column.
+
+    history: with `excess`, the loss as `digits_at_chance`; columns: {name in the history: label}; limit: last epoch drawn.
+    """
+    history = pd.DataFrame(history)
+    history = history[history["epoch"] <= (limit or history["epoch"].max())]
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2))
+    top = min(4.5, history["excess"].max() * 1.05)
+    left.hlines(np.arange(math.ceil(top)), 1, history["epoch"].max(), color="#888888", linestyle="--", linewidth=0.8)
+    left.plot(history["epoch"], history["excess"], color=COLORS[0])
+    left.set(ylabel="excess loss (digits at chance)", ylim=(-0.2, top))
+    for name, label, style in [("train_accuracy", "training sums", "--"), ("accuracy", "test sums", "-")]:
+        middle.plot(history["epoch"], history[name].clip(lower=1e-4), style, color=COLORS[name == "accuracy"], label=label)
+    middle.set(ylabel="exact match", yscale="log", ylim=(0.8e-4, 1.5))
+    for i, (name, label) in enumerate(columns.items()):
+        right.plot(history["epoch"], history[name], ["-", "--", "-.", ":"][i % 4], color=COLORS[i], label=label)
+    right.set(ylabel="column right", ylim=(-0.02, 1.04))
+    right.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    for ax in (left, middle, right):
+        ax.set_xlabel("epoch")
+    middle.legend(loc="lower right")
+    right.legend(loc="lower right")
+    return figure
+
+
 def plot_attention(maps, labels, titles=None):
     """Attention maps side by side, one panel per (T, T) array: rows ask, columns are looked at."""
+    if not len(maps) or any(np.shape(weights) != (len(labels), len(labels)) for weights in maps):
+        raise ValueError(f"maps must be a list of ({len(labels)}, {len(labels)}) arrays, one row and column per label, "
+                         f"not {[np.shape(weights) for weights in maps]}")
     figure, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False)
     for i, (ax, weights) in enumerate(zip(axes[0], maps)):
         image = ax.imshow(weights, vmin=0, vmax=1)
