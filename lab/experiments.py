@@ -3,6 +3,8 @@
 An arm differs from the reference recipe in what its dictionary says and in nothing else. Control runs go on to the
 end; the runs of the other arms end 5 epochs after they have learned, or at epoch 60 (right-censored there).
 """
+import numpy as np
+
 from lab.runs import RunConfig, finished_runs
 
 SEEDS = range(42, 47)
@@ -28,6 +30,16 @@ def configs_of(arm, seeds=SEEDS):
 def runs_of(arm, seeds=SEEDS):
     """The finished runs of one arm, in order of seed."""
     return finished_runs(configs_of(arm, seeds))
+
+
+def times_to(runs, limit, level=0.999):
+    """When each run first reached `level` test exact match, as survival data: (times, censored), two arrays.
+
+    A run that had not by epoch `limit` is right-censored there: time `limit`, censored True.
+    """
+    reached = [run.epochs_to(level) for run in runs]
+    censored = np.array([time is None or time > limit for time in reached])
+    return np.where(censored, limit, [time or limit for time in reached]), censored
 
 
 def book_configs():

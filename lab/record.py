@@ -126,3 +126,10 @@ def claim(label, sentence, holds, given, counterexample):
     mark = ".claim" if true else ".claim-contradicted"
     note = "" if true else " **Contradicted by your runs.**"
     return Markdown(f"::: {{{mark}}}\n{sentence}{note}\n:::")
+
+
+def read_records():
+    """The records of all chapters but the one that is being written, in order of chapter name: a list of dictionaries."""
+    own = _chapter and _chapter["chapter"]
+    records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+    return [record for record in records if record["chapter"] != own]

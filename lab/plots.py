@@ -1,0 +1,17 @@
+"""Plots that only some chapters need. Each helper returns its figure."""
+from _common import *
+from lab.stats import kaplan_meier
+
+LINES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1))]
+
+
+def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still learning"):
+    """Kaplan-Meier curves. groups: {label: (times, censored)}; limit: the time at which observation ended."""
+    figure, ax = plt.subplots(figsize=(7.5, 3.4))
+    for i, (label, (times, censored)) in enumerate(groups.items()):
+        curve = kaplan_meier(times, censored)
+        ax.step([*curve["time"], limit], [*curve["survival"], curve["survival"].iloc[-1]], where="post", linewidth=2,
+                color=COLORS[i % len(COLORS)], linestyle=LINES[i % len(LINES)], label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.05), xlim=(0, limit * 1.02))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
