@@ -32,8 +32,8 @@ test: setup-tests  ## build the book and run all tests
 	$(BOOK_PYTHON) -m tools.build
 	$(BOOK_PYTHON) -m pytest
 
-retrain: setup  ## train the book's runs that data/ lacks
-	$(BOOK_PYTHON) -m tools.retrain
+retrain: setup  ## train all of the book's runs again (hours)
+	$(BOOK_PYTHON) -m tools.retrain --all
 
 clean:       ## remove what builds made; keeps .venv, stored runs and your own runs
 	$(PYTHON) tools/clean.py
