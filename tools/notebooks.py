@@ -239,7 +239,8 @@ def chapter_markdown(root: Path, draft: Draft, bibliography: str) -> str:
     blocks = with_notes_at_end(flat(walk(tree["blocks"], undecorated)))
     tree["blocks"] = mark_cells([header(2, block["c"][2]) if block["t"] == "Header" and
                                  plain_text(block["c"][2]) == "References" else block for block in blocks])
-    return run_pandoc(root, ["-f", "json", "-t", WRITER, "--wrap=none"], json.dumps(tree), draft.page.source)
+    markdown = run_pandoc(root, ["-f", "json", "-t", WRITER, "--wrap=none"], json.dumps(tree), draft.page.source)
+    return re.sub(r"^(`{3,}) (?=\w+$)", r"\1", markdown, flags=re.M)
 
 
 def chapter_cells(markdown: str, parts: ChapterParts) -> list:
