@@ -147,7 +147,15 @@ answer = sum([448, 416, 16896])
 ```{python}
 #| code-fold: true
 #| code-summary: "Show the code"
-print("folded", Path("data/numbers.csv").read_text())
+numbers = [int(number) for number in Path("data/numbers.csv").read_text().split(",")]
+print("folded", numbers)
+```
+
+```{python}
+#| echo: false
+from lab.record import claim
+claim("order", f"The numbers rise from {numbers[0]} to {numbers[-1]}, see @fig-line.", lambda n: n[0] < n[-1],
+      given=numbers, counterexample=numbers[::-1])
 ```
 
 Margin: [a side note]{.aside}.

@@ -58,14 +58,17 @@ def choose_edition(given: str | None) -> str:
     return wanted
 
 
-def build(root: Path, engine: str, edition: str) -> Path:
-    """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with everything wrong."""
+def build(root: Path, engine: str, edition: str, output: Path | None = None) -> Path:
+    """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with everything wrong.
+
+    `output` (pandoc only) is a folder to build into instead of the one that `_quarto.yml` names.
+    """
     complaints = lint_book(root)
     if complaints:
         raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) to mend in the sources; nothing was built"]))
     drop_stale_results(root)
     write_notebooks(root)
-    output = root / read_config(root, edition)["project"].get("output-dir", "_book")
+    output = output or root / read_config(root, edition)["project"].get("output-dir", "_book")
     if engine == "quarto":
         render_with_quarto(root, edition)
     else:
@@ -84,7 +87,7 @@ def write_notebooks(root: Path) -> None:
 
 def build_with_pandoc(root: Path, edition: str, output: Path) -> None:
     """The pages are made aside and put in place when all are there, so that a failed build leaves the last good one."""
-    aside = Path(tempfile.mkdtemp(dir=root, prefix=f"{output.name}-partial-"))
+    aside = Path(tempfile.mkdtemp(dir=output.parent, prefix=f"{output.name}-partial-"))
     try:
         build_book(root, edition, aside)
         aside.chmod(0o755)

@@ -40,6 +40,7 @@ FORBIDDEN = [
     (re.compile(r"!\["), "an image; images are only ever made by cells"),
     (re.compile(r"\{\{<"), "a shortcode"),
     (re.compile(r"<!--|</?(?!https?:|mailto:)[A-Za-z][A-Za-z0-9-]*(\s[^>]*)?/?>"), "raw HTML"),
+    (re.compile(r"(?<!\\)\\[A-Za-z]+"), "raw HTML or TeX outside $math$"),
     (re.compile(r"\](?=\{)(?!\{\.aside\})"), "an attribute after [...]; only {.aside} (a margin note) may stand there"),
     (re.compile(r"^\|\s+(?!.*\|\s*$)"), "a line block"),
 ]

@@ -375,12 +375,13 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
     """Write the page of `draft` and return its HTML."""
     is_references = draft.page.stem == "references"
     cited = sorted({key for each in drafts for key in each.citations})
-    meta = {"title": {"t": "MetaInlines", "c": draft.title}, "link-citations": {"t": "MetaBool", "c": True},
-            "suppress-bibliography": {"t": "MetaBool", "c": not is_references}}
+    meta = {"title": {"t": "MetaInlines", "c": draft.title}, "link-citations": {"t": "MetaBool", "c": True}}
     if is_references:
         citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0,
                       "citationMode": {"t": "NormalCitation"}, "citationHash": 0} for key in cited]
         meta["nocite"] = {"t": "MetaInlines", "c": [{"t": "Cite", "c": [citations, []]}]}
+    else:  # citeproc links only to entries on the same page: let it write them, and cut them out below
+        draft.tree["blocks"] += [raw("<!--entries-->"), div([], "refs"), raw("<!--/entries-->")]
     draft.tree["meta"] = meta
     position = drafts.index(draft)
     book = config["book"]
@@ -397,6 +398,7 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
                              "--bibliography", root / config["bibliography"], "--mathml", "--section-divs", "--toc",
                              "--toc-depth=3", "--wrap=none", *arguments], json.dumps(draft.tree), draft.page.source)
     if not is_references:
+        page = re.sub("<!--entries-->.*<!--/entries-->", "", page, flags=re.DOTALL)
         page = page.replace('href="#ref-', f'href="{draft.to_root}references.html#ref-')
     target = output / draft.page.output
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,67 @@
+"""What the tests of the build share: a small book, the real book, a browser."""
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from small_book import write_small_book  # noqa: E402
+
+BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
+            "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+            "/Applications/Chromium.app/Contents/MacOS/Chromium"]
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    """The readers' edition, whatever the shell says."""
+    monkeypatch.delenv("QUARTO_PROFILE", raising=False)
+
+
+@pytest.fixture(scope="session")
+def small_book(tmp_path_factory):
+    """The small book, built the pandoc way. Shared: tests that change it copy it first."""
+    from tools.build import build
+    root = write_small_book(tmp_path_factory.mktemp("small") / "book")
+    build(root, "pandoc", "reader")
+    return root
+
+
+@pytest.fixture
+def own_small_book(small_book, tmp_path):
+    """A copy of the built small book that a test may change."""
+    return Path(shutil.copytree(small_book, tmp_path / "book"))
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory):
+    """The real book's readers' edition, built the pandoc way into a folder of its own; returns that folder."""
+    from tools.build import build
+    return build(ROOT, "pandoc", "reader", tmp_path_factory.mktemp("book") / "_book")
+
+
+def find_browser():
+    """Path of an installed Chromium or Chrome, or None."""
+    return next((found for found in map(shutil.which, BROWSERS) if found), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure."""
+    from playwright.sync_api import Error, sync_playwright
+    with sync_playwright() as playwright:
+        try:
+            opened = playwright.chromium.launch(
+                executable_path=find_browser(), args=["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else [])
+        except Error as error:
+            reason = ("no browser: install Chromium or Chrome, or run `python -m playwright install chromium` "
+                      f"({str(error).splitlines()[0]})")
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield opened
+        opened.close()

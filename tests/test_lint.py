@@ -1,0 +1,131 @@
+"""The linter: each thing that it must refuse, with file and line; and a clean book."""
+import re
+
+import pytest
+from small_book import write_small_book
+
+from tools.lint import lint_book
+
+
+@pytest.fixture
+def book(tmp_path):
+    return write_small_book(tmp_path / "book")
+
+
+def test_the_small_book_is_clean(book):
+    assert lint_book(book) == []
+
+
+ADDED = [  # (text at the end of chapter 2, message about its first line)
+    ("![alt](x.png)", "an image"),
+    ("<div>x</div>", "raw HTML"),
+    ("<!-- a comment -->", "raw HTML"),
+    ("text with <br> in it", "raw HTML"),
+    ("{{< video x >}}", "a shortcode"),
+    ("[small]{.smallcaps}", r"only \{\.aside\}"),
+    ("`code`{.python}", "an attribute after `code`"),
+    ("::: {.panel-tabset}\n:::", r"::: \{\.panel-tabset\} is not on the list"),
+    ("::: {.column-margin}\nx\n:::", r"\.column-margin\} is not on the list"),
+    ("::: {.callout-caution}\nx\n:::", r"callout-caution\} is not on the list"),
+    ("::: {#thm-x}\nx\n:::", r"#thm-x\} is not on the list"),
+    ("::: {.callout-note}\nx", r"this ::: block \(callout\) is never closed"),
+    (":::", "closes nothing"),
+    ("```{mermaid}\nx\n```", r"a code block ```\{mermaid\}"),
+    ("```{=html}\nx\n```", r"a code block ```\{=html\}"),
+    ("```{ojs}\nx\n```", r"a code block ```\{ojs\}"),
+    ("```python\n`{python} 1`\n```", "an inline expression in a code block", 1),
+    ("# Another title", "one heading `# Title`"),
+    ("##### Too deep", "headings go down to ####"),
+    ("## Section {.big}", r"allowed are \{#sec-x\} and \{\.unnumbered\}"),
+    ("## Section {#part-x}", r"allowed are \{#sec-x\}"),
+    ("## Section {#sec-second}", "the label sec-second is given twice, first in chapters/02-second.qmd:1"),
+    ("## Section {#sec-label}", "the label sec-label is given twice, first in chapters/01-first.qmd"),
+    ("Text {#fig-x}", "stands on nothing"),
+    ("$$ x $$ {#formula}", "the label 'formula'; allowed here is eq-name"),
+    ("| a |\n|---|\n| 1 |\n\n: Caption {#table-x}", "the label 'table-x'; allowed here is tbl-name", 4),
+    ("See @fig-nothing.", "@fig-nothing refers to nothing; labels of that kind: fig-computed, fig-line, fig-second"),
+    ("See @sec-nothing.", "@sec-nothing refers to nothing"),
+    ("See @exr-nothing.", "@exr-nothing refers to nothing"),
+    ("See -@fig-line.", "write @fig-line"),
+    ("As [@nobody1999] says.", "@nobody1999 is neither a label nor an entry of references.bib"),
+    ("A [link](03-third.qmd).", "chapters/03-third.qmd is not in the book"),
+    ("A [link](01-first.qmd#sec-none).", "there is no label sec-none"),
+    ("A [link](#sec-none).", "there is no label sec-none"),
+    ("A [link](picture.pdf).", "allowed are https"),
+    ("Term\n:   Definition", "a definition list"),
+    ("text\n\n* * *\n\ntext", "a horizontal rule", 2),
+    ("| line\n| block", "a line block"),
+    ("~~gone~~", "struck out"),
+    (r"\newpage", "raw HTML or TeX"),
+    ("An `{python} expression\nover lines`.", "an inline expression stands on one line"),
+    ("```{python}\n#| fig-width: 3\nx = 1\n```", "the cell option fig-width; allowed are label", 1),
+    ("```{python}\n#| echo: nope\nx = 1\n```", "echo: 'nope'; allowed is true or false", 1),
+    ("```{python}\n#| code-fold: maybe\nx = 1\n```", "allowed is true, false or show", 1),
+    ("```{python}\n#| label: fig-new\n#| fig-alt: a\nx = 1\n```", r"the figure fig-new has no #\| fig-cap", 1),
+    ("```{python}\n#| label: fig-new\n#| fig-cap: a\nx = 1\n```", r"the figure fig-new has no #\| fig-alt", 1),
+    ("```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: ''\nx = 1\n```", r"has no #\| fig-alt", 1),
+    ("```{python}\n#| label: tbl-new\nx = 1\n```", r"the table tbl-new has no #\| tbl-cap", 1),
+    ("```{python}\n#| label: cell-new\nx = 1\n```", "the label 'cell-new'; allowed here is fig-name", 1),
+    ("```{python}\n#| tbl-cap: a\nx = 1\n```", r"tbl-cap belongs to a cell with #\| label: tbl-x", 1),
+    ("```{python}\nplt.show()\n```", "this cell makes a figure"),
+    ("```{python}\nshow_figure(plt.gcf(), 'fig-new')\n```", "this cell makes a figure"),
+    ("```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: b\nshow_figure(f(x), 'fig-old')\n```",
+     "stands in fig-new; the names are the same"),
+    ("::: {#fig-new}\n\n```{python}\nshow_figure(f, 'fig-new')\n```\n\nCaption.\n:::", r"has no #\| fig-alt", 2),
+    ("::: {#fig-new}\n\n```{python}\n#| fig-alt: a\nx = 1\n```\n:::", "fig-new has no caption", 6),
+    ("```{python}\nopen_chapter('03-third')\n```", 'it is "02-second"'),
+    ('::: {#exr-new difficulty="4" minutes="5"}\n:::', r"exr-new difficulty=\"4\" minutes=\"5\"\} is not on the list"),
+    ("::: {#exr-new}\n:::", r"::: \{#exr-new\} is not on the list"),
+    ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no starter"),
+    ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no hint"),
+    ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no check"),
+    ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no solution"),
+    ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', r"the exercise 'new' has no ::: \{#sol-new\}"),
+    ('```{.python .check exercise="count"}\nx\n```', "a .check block stands in a"),
+    ('```{.python .check exercise="none"}\nx\n```', "for the exercise 'none', and this chapter has: none"),
+    ('```{.python .solution exercise="count"}\nx\n```', "a .solution block stands in a"),
+    ("```{.python .starter}\nx\n```", "a starter stands in a"),
+    ("::: {#sol-new}\nx\n:::", "a solution stands in a"),
+]
+
+
+@pytest.mark.parametrize("case", ADDED, ids=[re.sub(r"[^\w{}#@.:=-]+", " ", case[0])[:40].strip() + f" {i}"
+                                             for i, case in enumerate(ADDED)])
+def test_refused(book, case):
+    text, message, offset = (*case, 0)[:3]
+    source = book / "chapters/02-second.qmd"
+    before = source.read_text()
+    source.write_text(f"{before}\n{text}\n")
+    line = before.count("\n") + 2 + offset
+    complaints = lint_book(book)
+    assert [c for c in complaints if re.match(rf"chapters/02-second\.qmd:{line}: ", c) and re.search(message, c)], complaints
+
+
+ACCEPTED = ["A price of \\$5 and $a < b > c$.", "`<br>` and `@nobody` and `![x](y)` in code.", "An address: <https://example.org>.",
+            "A list:\n\n- one\n- two\n\n1. three", "> A quotation.", "Mail to someone@example.org.", "```text\n<br> @nobody {{< x >}}\n```",
+            "A [link](https://example.org) and [a section](01-first.qmd#sec-label).", "**Bold**, *italic*, x^2^, H~2~O.",
+            "$$\n\\begin{aligned}\na &= b @ c \\\\\n&< d\n\\end{aligned}\n$$ {#eq-long}\n\nSee @eq-long.",
+            "A sum: `{python} 1 + 1`.", "A [margin note with @fig-line]{.aside}.", "[@nanda2023progress, p. 3]",
+            '::: {.callout-important title="Statistical view"}\nText.\n:::', "#### A small heading"]
+
+
+@pytest.mark.parametrize("text", ACCEPTED, ids=range(len(ACCEPTED)))
+def test_accepted(book, text):
+    source = book / "chapters/02-second.qmd"
+    source.write_text(f"{source.read_text()}\n{text}\n")
+    assert lint_book(book) == []
+
+
+def test_a_label_on_an_unnumbered_page_is_refused(book):
+    (book / "index.qmd").write_text("# Preface {.unnumbered}\n\n## Part {#sec-part}\n")
+    assert [c for c in lint_book(book) if c.startswith("index.qmd:3: the label 'sec-part' on an unnumbered page")]
+
+
+def test_a_missing_chapter_is_named(book):
+    (book / "chapters/02-second.qmd").unlink()
+    assert lint_book(book) == ["_quarto.yml: the chapter chapters/02-second.qmd does not exist"]
+
+
+def test_code_without_a_record_is_refused(book):
+    (book / "index.qmd").write_text("# Preface {.unnumbered}\n\nText `{python} 1`.\n")
+    assert [c for c in lint_book(book) if c.startswith('index.qmd:1: a page that runs code says open_chapter("index")')]

@@ -1,0 +1,302 @@
+"""The built pages: checked as files, and opened in headless Chromium from disk (and served, where Quarto made them)."""
+import functools
+import http.server
+import re
+import threading
+
+import pytest
+
+from tools.build import build, find_quarto
+from tools.check_pages import check_pages, list_secrets
+
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+# -- As files ------------------------------------------------------------------------------------------------------
+
+def test_the_small_book_is_sound(small_book):
+    assert check_pages(small_book, small_book / "_book", "reader") == []
+
+
+def test_the_book_is_sound(built_book):
+    from conftest import ROOT
+    assert check_pages(ROOT, built_book, "reader") == []
+
+
+FAULTS = [
+    ("<h1", "<h1>Two</h1><h1", "2 h1 headings"),
+    ("<title>", "<title></title><!--", "no <title>"),
+    ("</main>", '<p id="content">x</p></main>', "the id 'content' is given twice"),
+    ("</main>", '<a href="nowhere.html">x</a></main>', "nowhere.html leads nowhere"),
+    ("</main>", '<a href="#nowhere">x</a></main>', "there is no 'nowhere' on that page"),
+    ("</main>", '<a href="chapters/01-first.html#nowhere">x</a></main>', "there is no 'nowhere' on that page"),
+    ("</main>", '<img src="none.png" alt="a"></main>', "none.png is not there"),
+    ("</main>", '<img src="chapters/01-first_files/figure-html/fig-line-output-1.png" alt=" "></main>', "has no alt text"),
+    ("</main>", '<img src="https://example.org/x.png" alt="a"></main>', "loaded from elsewhere"),
+    ("</head>", '<script src="https://example.org/x.js"></script></head>', "loads https://example.org/x.js from elsewhere"),
+    ("</head>", '<link rel="stylesheet" href="//example.org/x.css"></head>', "loads //example.org/x.css from elsewhere"),
+    ("</head>", "<style>@font-face { src: url('https://example.org/f.woff') }</style></head>", "a style loads"),
+    ("</main>", "<p>See ?fig-line.</p></main>", "an unresolved reference: '\\?fig-line'"),
+    ("</main>", "<p>See @fig-line.</p></main>", "an unresolved reference: '@fig-line'"),
+    ("</main>", "<p>See ??.</p></main>", "an unresolved reference"),
+    ("</main>", "<p>`{python} x`</p></main>", "an unresolved reference"),
+    ("</main>", "<p>Seventeen thousand <em>seven hundred</em> and sixty, by adding the shapes.</p></main>",
+     r"holds what chapters/01-first\.qmd:\d+ keeps for instructors"),
+    ("</main>", "<pre>right_answer_of_the_check = 17760</pre></main>", "keeps for instructors"),
+]
+
+
+@pytest.mark.parametrize("old, new, message", FAULTS, ids=range(len(FAULTS)))
+def test_a_faulty_page_is_told(own_small_book, old, new, message):
+    page = own_small_book / "_book/index.html"
+    text = page.read_text(encoding="utf-8")
+    assert old in text
+    page.write_text(text.replace(old, new, 1), encoding="utf-8")
+    assert [c for c in check_pages(own_small_book, own_small_book / "_book", "reader") if re.search(message, c)]
+
+
+def test_a_missing_page_and_a_leaked_notebook_are_told(own_small_book):
+    (own_small_book / "_book/chapters/02-second.html").unlink()
+    (own_small_book / "_book/notebooks/01-first.ipynb").write_text('{"source": "right_answer_of_the_check = 17760\\n"}')
+    complaints = check_pages(own_small_book, own_small_book / "_book", "reader")
+    assert "_book/chapters/02-second.html: the page is missing" in complaints
+    assert [c for c in complaints if c.startswith("_book/notebooks/01-first.ipynb: the readers' edition holds")]
+
+
+def test_there_are_secrets_to_search_for(small_book):
+    secrets = [text.strip() for _, text in list_secrets(small_book)]
+    assert secrets == ["right_answer_of_the_check = 17760",
+                       "Seventeen thousand seven hundred and sixty, by adding the shapes.",
+                       "answer = sum([448, 416, 16896])"]
+
+
+# -- In a browser --------------------------------------------------------------------------------------------------
+
+pytest_browser = pytest.mark.browser
+
+
+@pytest.fixture(params=["small book", "book"])
+def folder(request):
+    if request.param == "book":
+        return request.getfixturevalue("built_book")
+    return request.getfixturevalue("small_book") / "_book"
+
+
+def addresses(folder):
+    return [path.as_uri() for path in sorted(folder.rglob("*.html"))]
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open addresses in a fresh profile; whatever goes wrong in them fails the test at its end."""
+    contexts, faults = [], []
+
+    def open_(address, viewport=DESK, context=None, **options):
+        if context is None:
+            context = browser.new_context(viewport=viewport, **options)
+            contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: message.type in ("error", "warning") and faults.append(message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on("request", lambda request: request.url.startswith(("file:", "data:", "http://127.0.0.1")) or
+                faults.append(f"left the machine: {request.url}"))
+        page.goto(address)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+@pytest_browser
+def test_every_page_opens_without_complaint(folder, open_page):
+    pages = addresses(folder)
+    assert len(pages) >= 5
+    page = open_page(pages[0])
+    for address in pages:
+        page.goto(address)
+        assert page.locator("h1").count() == 1
+        broken = page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
+        assert broken == []
+
+
+@pytest_browser
+def test_no_page_is_wider_than_a_phone(folder, open_page):
+    page = open_page(addresses(folder)[0], PHONE)
+    for address in addresses(folder):
+        page.goto(address)
+        widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert widths[0] <= widths[1], f"{address} scrolls sideways: {widths}"
+
+
+@pytest_browser
+def test_contents_open_on_a_phone(folder, open_page):
+    page = open_page((folder / "index.html").as_uri(), PHONE)
+    assert not page.locator(".chapters").is_visible()
+    page.locator(".menu-button").click()
+    assert page.locator(".menu-button").get_attribute("aria-expanded") == "true"
+    page.locator(".chapters a").nth(1).click()
+    page.wait_for_url("**/chapters/01-*.html")
+    assert not page.locator(".chapters").is_visible()
+
+
+@pytest_browser
+def test_search_finds_a_word_and_goes_there(folder, open_page):
+    last = sorted((folder / "chapters").glob("0*.html"))[-1]
+    page = open_page(last.as_uri())
+    heading = page.locator("main h2").first if page.locator("main h2").count() else page.locator("main h1 .chapter-title")
+    wanted = heading.evaluate("h => [...h.childNodes].filter(n => !n.classList || !n.classList.contains("
+                              "'header-section-number')).map(n => n.textContent).join('').trim()")
+    page.goto((folder / "index.html").as_uri())
+    page.keyboard.press("/")
+    page.keyboard.type(wanted.lower())
+    hit = page.locator("#search-results a").first
+    assert wanted in hit.inner_text()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/{last.name}*")
+
+
+@pytest_browser
+def test_search_says_when_it_finds_nothing(folder, open_page):
+    page = open_page((folder / "index.html").as_uri())
+    page.locator("#search").fill("xyzzyqqq")
+    assert page.locator("#search-results").inner_text() == "Nothing found."
+    page.keyboard.press("Escape")
+    assert not page.locator("#search-results").is_visible()
+
+
+@pytest_browser
+def test_search_results_are_reached_with_arrows(small_book, open_page):
+    page = open_page((small_book / "_book/index.html").as_uri())
+    page.locator("#search").fill("pangolins")
+    assert page.locator("#search-results mark").first.inner_text() == "pangolins"
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.closest('#search-results') !== null")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/02-second.html")
+
+
+@pytest_browser
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_the_theme_follows_the_system_until_it_is_chosen(folder, open_page, system):
+    page = open_page((folder / "index.html").as_uri(), color_scheme=system)
+    dark = "document.body.classList.contains('quarto-dark')"
+    assert page.evaluate(dark) == (system == "dark")
+    page.locator(".theme-toggle").click()
+    assert page.evaluate(dark) == (system == "light")
+    page.reload()
+    assert page.evaluate(dark) == (system == "light"), "the choice is forgotten"
+    chapter = sorted((folder / "chapters").glob("0*.html"))[0]
+    page.goto(chapter.as_uri())
+    assert page.evaluate(dark) == (system == "light"), "the choice holds on one page only"
+
+
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+  const ground = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parse(getComputedStyle(e).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const low = new Set();
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest("script")) continue;
+    const style = getComputedStyle(element);
+    const [one, other] = [luminance(parse(style.color)), luminance(ground(element))].sort((a, b) => b - a);
+    const ratio = (one + .05) / (other + .05);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || size >= 18.66 && Number(style.fontWeight) >= 700;
+    if (ratio < (large ? 3 : 4.5)) low.add(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
+  }
+  return [...low];
+}"""
+
+
+@pytest_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(folder, open_page, scheme):
+    """WCAG AA: 4.5 to 1, and 3 to 1 for large text."""
+    page = open_page(addresses(folder)[0], color_scheme=scheme)
+    for address in addresses(folder):
+        page.goto(address)
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        assert page.evaluate(CONTRAST) == [], address
+
+
+@pytest_browser
+def test_the_page_is_reached_with_the_keyboard(folder, open_page):
+    chapter = sorted((folder / "chapters").glob("0*.html"))[0]
+    page = open_page(chapter.as_uri())
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip-link"
+    page.keyboard.press("Enter")
+    reached = set()
+    for _ in range(page.evaluate("document.querySelectorAll('a, button, input, summary, [tabindex]').length") + 5):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
+        assert page.evaluate("""() => {
+          const e = document.activeElement;
+          return e === document.body || getComputedStyle(e).outlineStyle !== 'none';
+        }"""), "what has the focus does not show it"
+    assert {"SUMMARY.callout-header", "BUTTON.theme-toggle", "BUTTON.code-copy-button"} <= reached
+    assert any(name.startswith("A.quarto-xref") for name in reached)
+
+
+@pytest_browser
+def test_folded_parts_open(small_book, open_page):
+    page = open_page((small_book / "_book/chapters/01-first.html").as_uri())
+    hint = page.locator("details.callout-tip").first
+    assert not hint.locator("p").is_visible()
+    hint.locator("summary").press("Enter")
+    assert hint.locator("p").is_visible()
+
+
+@pytest_browser
+def test_code_is_copied_without_decoration(small_book, open_page, browser):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = open_page((small_book / "_book/chapters/02-second.html").as_uri(), context=context)
+    block = page.locator("div.sourceCode").first
+    block.hover()
+    block.locator("button").click()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("import matplotlib.pyplot as plt\nplt.figure(")
+    context.close()
+
+
+@pytest_browser
+def test_figures_are_turned_over_in_the_dark(small_book, open_page):
+    page = open_page((small_book / "_book/chapters/01-first.html").as_uri(), color_scheme="dark")
+    assert "invert" in page.evaluate("getComputedStyle(document.querySelector('img.figure-img')).filter")
+
+
+@pytest_browser
+def test_a_margin_note_stands_in_the_margin_and_on_phones_in_the_text(small_book, open_page):
+    place = "['.aside', 'main > section > p, main p'].map(s => document.querySelector(s).getBoundingClientRect())" \
+            ".map(r => [r.left, r.right])"
+    page = open_page((small_book / "_book/chapters/01-first.html").as_uri(), {"width": 1500, "height": 900})
+    note, text = page.evaluate(place)
+    assert note[0] > text[1] and note[1] <= 1500
+    page.set_viewport_size(PHONE)
+    note, text = page.evaluate(place)
+    assert note[0] >= text[0] and note[1] <= text[1]
+
+
+@pytest_browser
+@pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
+def test_quartos_pages_open_when_served(own_small_book, open_page):
+    folder = build(own_small_book, "quarto", "reader")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for path in sorted(folder.rglob("*.html")):
+            if "site_libs" not in path.parts:
+                page = open_page(f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}")
+                page.wait_for_load_state("networkidle")
+        server.shutdown()
