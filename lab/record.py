@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from filelock import FileLock
 from IPython.display import Markdown
 
@@ -94,6 +95,7 @@ def show_figure(figure, label):
             if place not in _chapter["figures"]:
                 _chapter["figures"].append(place)
         _write()
+    plt.close(figure)           # else Jupyter shows it a second time, when it clears up after the cell
     return figure
 
 

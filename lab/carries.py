@@ -1,0 +1,68 @@
+"""Carries, column by column, and how much of the sum can be seen from a few columns. Exact: over all sums there are."""
+import numpy as np
+
+from _common import DIGIT_ORDERS
+
+__all__ = "all_pairs carries full_ripple best_guess local_views local_accuracy".split()
+
+
+def all_pairs(n_digits=3):
+    """Every ordered pair of operands: two integer arrays of 10**(2 n). Raises ValueError above 3 digits."""
+    if n_digits not in (1, 2, 3):
+        raise ValueError(f"n_digits must be 1, 2 or 3 (of longer sums there are too many to list), not {n_digits}")
+    side = 10**n_digits
+    codes = np.arange(side * side)
+    return codes // side, codes % side
+
+
+def _places(numbers, n_places):
+    """Digits, ones first: (N,) -> (N, n_places)."""
+    return np.asarray(numbers)[:, None] // 10**np.arange(n_places) % 10
+
+
+def carries(a, b, n_digits=3):
+    """Is there a carry out of each column? Two (N,) arrays of operands -> (N, n) booleans, ones first."""
+    powers = 10 ** np.arange(1, n_digits + 1)
+    a, b = np.asarray(a)[:, None], np.asarray(b)[:, None]
+    return a % powers + b % powers >= powers
+
+
+def full_ripple(a, b, n_digits=3):
+    """Does a carry born in the ones column run through every other one? There each column must sum to 9. (N,) booleans."""
+    column_sums = _places(a, n_digits) + _places(b, n_digits)
+    return (column_sums[:, 0] >= 10) & (column_sums[:, 1:] == 9).all(1)
+
+
+def best_guess(answer, *seen):
+    """For each row the most frequent answer among the rows that look the same: (N,) digits, and (N,) digits per thing
+    seen -> (N,) digits. No rule that sees only this can be right more often. Of equally frequent ones, the smallest."""
+    code = np.zeros(len(answer), dtype=np.int64)
+    for digits in seen:
+        code = 10 * code + digits
+    counts = np.bincount(10 * code + answer, minlength=10 ** (len(seen) + 1)).reshape(-1, 10)
+    return counts.argmax(1)[code]
+
+
+def local_views(a, b, n_digits=3, digit_order="ones_first"):
+    """What a local rule sees before it writes each answer digit, in the order written: a list of (answer, seen).
+
+    Seen are the operand digits of the digit's own column and of the next lower one, and the answer digit just written.
+    """
+    if digit_order not in DIGIT_ORDERS:
+        raise ValueError(f"unknown digit_order {digit_order!r}: it may be one of {', '.join(DIGIT_ORDERS)}")
+    places_a, places_b, total = _places(a, n_digits), _places(b, n_digits), _places(a + b, n_digits + 1)
+    order = list(range(n_digits + 1)) if digit_order == "ones_first" else list(range(n_digits, -1, -1))
+    views = []
+    for i, place in enumerate(order):
+        columns = [column for column in (place, place - 1) if 0 <= column < n_digits]
+        seen = [digits[:, column] for column in columns for digits in (places_a, places_b)]
+        views.append((total[:, place], seen + ([total[:, order[i - 1]]] if i else [])))
+    return views
+
+
+def local_accuracy(n_digits=3, digit_order="ones_first"):
+    """How often the best local rule is right, over all sums: (share per answer digit, in the order written; share of
+    whole answers). Each digit is judged with the right digit written before it."""
+    views = local_views(*all_pairs(n_digits), n_digits, digit_order)
+    right = np.stack([best_guess(answer, *seen) == answer for answer, seen in views], axis=1)      # (N, n + 1)
+    return right.mean(0).tolist(), float(right.all(1).mean())
