@@ -103,6 +103,12 @@ def test_appendices_and_other_chapters_are_referred_to_by_name(small_book):
                      "Appendix A": "../chapters/how-computed.html#sec-how-computed"}
 
 
+def test_function_names_stand_apart_in_formulas(small_book):
+    mathml = str(page(small_book / "_book", "chapters/01-first.html").select_one("#eq-floor math"))
+    space = '<mspace width="0.167em"></mspace>'
+    assert re.search(rf"<mn>5</mn>{space}<mrow>.*ln</mi>.*?</mrow>{space}<mn>10</mn>", mathml)
+
+
 def test_every_page_has_navigation(small_book):
     for name, previous, following in [("index.html", None, "chapters/01-first.html"),
                                       ("chapters/01-first.html", "../index.html", "../chapters/02-second.html"),

@@ -397,6 +397,7 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
     page = run_pandoc(root, ["-f", "json", "-t", "html5", "--template", root / THEME / "page.html", "--citeproc",
                              "--bibliography", root / config["bibliography"], "--mathml", "--section-divs", "--toc",
                              "--toc-depth=3", "--wrap=none", *arguments], json.dumps(draft.tree), draft.page.source)
+    page = space_function_names(page)
     if not is_references:
         page = re.sub("<!--entries-->.*<!--/entries-->", "", page, flags=re.DOTALL)
         page = page.replace('href="#ref-', f'href="{draft.to_root}references.html#ref-')
@@ -404,6 +405,13 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8", newline="\n")
     return page
+
+
+def space_function_names(page: str) -> str:
+    """Thin spaces around `ln`, `log`, ...: pandoc's MathML has none, and "5 ln 10" would read "5ln10"."""
+    space, name = '<mspace width="0.167em"></mspace>', '<mrow><mi mathvariant="normal">[^<]+</mi><mo>&#8289;</mo></mrow>'
+    page = re.sub(rf'({name})(?!<mo [^>]*form="prefix")', rf"\1{space}", page)
+    return re.sub(rf"(</m(?:n|i|sub|sup|frac)>)({name})", rf"\1{space}\2", page)
 
 
 def sidebar(here: Draft, drafts: list[Draft]) -> str:
