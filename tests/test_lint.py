@@ -26,6 +26,7 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
     ("`code`{.python}", "an attribute after `code`"),
     ("::: {.panel-tabset}\n:::", r"::: \{\.panel-tabset\} is not on the list"),
     ("::: {.column-margin}\nx\n:::", r"\.column-margin\} is not on the list"),
+    ('::: {.callout-note title="A $x$"}\nx\n:::', "callout-note title"),
     ("::: {.callout-caution}\nx\n:::", r"callout-caution\} is not on the list"),
     ("::: {#thm-x}\nx\n:::", r"#thm-x\} is not on the list"),
     ("::: {.callout-note}\nx", r"this ::: block \(callout\) is never closed"),
@@ -116,9 +117,11 @@ def test_accepted(book, text):
     assert lint_book(book) == []
 
 
-def test_a_label_on_an_unnumbered_page_is_refused(book):
-    (book / "index.qmd").write_text("# Preface {.unnumbered}\n\n## Part {#sec-part}\n")
-    assert [c for c in lint_book(book) if c.startswith("index.qmd:3: the label 'sec-part' on an unnumbered page")]
+def test_an_unnumbered_heading_is_linked_to_and_not_referred_to_by_number(book):
+    (book / "index.qmd").write_text("# Preface {.unnumbered #sec-preface}\n\nSee [above](#sec-preface).\n")
+    assert lint_book(book) == []
+    (book / "index.qmd").write_text("# Preface {.unnumbered #sec-preface}\n\nSee @sec-preface.\n")
+    assert [c for c in lint_book(book) if c.startswith("index.qmd:3: @sec-preface: that heading has no number")]
 
 
 def test_a_missing_chapter_is_named(book):

@@ -17,7 +17,7 @@ from tools.qmd import FENCE, list_pages, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 UNRESOLVED = re.compile(r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
-                        r"|`?\{python\}|\(\w+\?\)")
+                        r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 NOT_TEXT = {"script", "style", "template", "annotation"}
 LOADING_LINKS = {"stylesheet", "icon", "shortcut", "preload", "modulepreload", "prefetch", "preconnect", "manifest"}
@@ -130,7 +130,7 @@ def _check_page(path: Path, content: PageContent, pages: dict, folder: Path):
         yield from _check_link(path, url, line, pages)
     for text, line in content.text:
         for match in UNRESOLVED.finditer(text):
-            yield line, f"an unresolved reference: {match.group(0)!r} in {' '.join(text.split())[:80]!r}"
+            yield line, f"unresolved: {match.group(0)!r} in {' '.join(text.split())[:80]!r}"
 
 
 def _check_link(path: Path, url: str, line: int, pages: dict):

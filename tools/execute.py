@@ -55,14 +55,14 @@ async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list
         async with places:
             return chapter.path, await _execute_or_reuse(root, chapter)
 
-    tasks = [asyncio.ensure_future(one(chapter)) for chapter in chapters if chapter.runs_code]
-    try:
-        return dict(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
+    results = await asyncio.gather(*(one(chapter) for chapter in chapters if chapter.runs_code), return_exceptions=True)
+    for error in results:
+        if isinstance(error, BaseException) and not isinstance(error, ChapterError):
+            raise error
+    failures = [str(error) for error in results if isinstance(error, ChapterError)]
+    if failures:  # the chapters that went well have kept their outputs by now
+        raise ChapterError("\n\n".join(failures))
+    return dict(results)
 
 
 def code_key(chapter: Chapter) -> str:
@@ -82,7 +82,7 @@ async def _execute_or_reuse(root: Path, chapter: Chapter) -> list[list[dict]]:
     started = time.time()
     notebook = _notebook_of(chapter)
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(root)}},
-                            extra_arguments=["--log-level=40"])  # errors only: the kernel warns of its local sockets
+                            extra_arguments=["--log-level=50"])  # else the kernel warns of its local sockets
     try:
         await client.async_execute()
     except (CellExecutionError, DeadKernelError) as error:

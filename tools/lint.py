@@ -26,7 +26,7 @@ DIVISIONS = {
     "figure": re.compile(r"\{#(?P<id>fig-[a-z0-9-]+)\}"),
     "exercise": re.compile(r'\{#(?P<id>exr-[a-z0-9-]+) difficulty="[123]" minutes="[1-9]\d*"\}'),
     "solution": re.compile(r"\{#(?P<id>sol-[a-z0-9-]+)\}"),
-    "callout": re.compile(r'\{\.callout-(note|tip|warning|important)(?P<title> title="[^"]+")?( collapse="(true|false)")?\}'),
+    "callout": re.compile(r'\{\.callout-(note|tip|warning|important)(?P<title> title="[^"$*`_\\\\]+")?( collapse="(true|false)")?\}'),
     "instructor": re.compile(r'\{\.content-visible when-profile="instructor"\}'),
     "hidden": re.compile(r'\{\.content-hidden when-format="html"\}'),
     "references": re.compile(r"\{#refs\}"),
@@ -59,6 +59,7 @@ class Found:
     labels: list[tuple[str, int]] = field(default_factory=list)
     references: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, int]] = field(default_factory=list)
+    without_number: set[str] = field(default_factory=set)  # labels of unnumbered headings: for links, not for @references
     exercises: dict[str, dict[str, int]] = field(default_factory=dict)  # exr name -> what it has -> line
     owned: list[tuple[str, str, int]] = field(default_factory=list)  # (check or solution, exercise, line)
     complaints: list[tuple[int, str]] = field(default_factory=list)
@@ -231,10 +232,15 @@ class SourceLinter:
     def _check_heading(self, number: int, marks: str, text: str) -> None:
         in_exercise = any(kind in ("exercise", "solution", "callout") for kind, _, _ in self.open_divisions)
         attributes = re.search(r"\{([^}]*)\}\s*$", text)
-        if attributes and not re.fullmatch(r"#sec-[a-z0-9-]+|\.unnumbered", attributes.group(1)):
-            self.complain(number, f"a heading with {{{attributes.group(1)}}}; allowed are {{#sec-x}} and {{.unnumbered}}")
-        elif attributes and attributes.group(1).startswith("#"):
-            self._label(number, attributes.group(1)[1:], ("sec",))
+        if attributes:
+            given = attributes.group(1).split()
+            labels = [name[1:] for name in given if re.fullmatch(r"#sec-[a-z0-9-]+", name)]
+            if len(given) != len(set(given)) or len(labels) + (".unnumbered" in given) != len(given) or len(labels) > 1:
+                self.complain(number, f"a heading with {{{attributes.group(1)}}}; allowed are {{#sec-x}} and {{.unnumbered}}")
+            for label in labels:
+                self._label(number, label, ("sec",))
+                if ".unnumbered" in given or self.found.page.number is None:
+                    self.found.without_number.add(label)
         if in_exercise:
             return
         self.headings += 1
@@ -252,8 +258,6 @@ class SourceLinter:
     def _label(self, number: int, label: str, kinds: tuple) -> None:
         if not re.fullmatch(rf"({'|'.join(kinds)})-[a-z0-9-]+", label):
             self.complain(number, f"the label {label!r}; allowed here is {kinds[0]}-name, with small letters, digits and -")
-        elif self.found.page.number is None:
-            self.complain(number, f"the label {label!r} on an unnumbered page; it would have no number to refer to")
         self.found.labels.append((label, number))
 
     # -- cells
@@ -319,13 +323,16 @@ def check_labels(found: list[Found]) -> None:
 
 def check_references(root: Path, found: list[Found]) -> None:
     labels = {label for each in found for label, _ in each.labels}
+    without_number = set().union(*(each.without_number for each in found))
     bibliography = root / read_config(root)["bibliography"]
     entries = re.findall(r"^\s*@\w+\s*\{\s*([^,\s]+)\s*,", bibliography.read_text(encoding="utf-8"), re.MULTILINE)
     sources = {each.page.source for each in found}
     for each in found:
         for name, line in each.references:
             if CROSS_REFERENCE.match(name):
-                if name not in labels:
+                if name in without_number:
+                    each.complain(line, f"@{name}: that heading has no number to refer to; write a link [...](page.qmd#{name})")
+                elif name not in labels:
                     near = sorted(label for label in labels if label.startswith(name.split("-")[0] + "-"))
                     each.complain(line, f"@{name} refers to nothing; labels of that kind: {', '.join(near) or 'none'}")
             elif name not in entries:

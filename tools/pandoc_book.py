@@ -306,7 +306,7 @@ class Numbering:
         return div([first, *walk(blocks[1:], self.visit)], identifier, classes)
 
     def callout(self, kind: str, attributes: dict, blocks: list) -> list:
-        title = [string(attributes.get("title", CALLOUTS[kind]))]
+        title = [string(attributes.get("title", CALLOUTS[kind]).replace("'", "’"))]
         if "title" not in attributes and blocks and blocks[0]["t"] == "Header":
             title, blocks = blocks[0]["c"][2], blocks[1:]
         tag, head = ("details", "summary") if "collapse" in attributes else ("div", "div")
