@@ -1,0 +1,271 @@
+"""Ten-digit sums: the board's protocol, the two sequence formats, and data made by vectorised code on any device.
+
+Source of protocol and records: AdderBoard (Papailiopoulos, 2026); of the carry sampler: MicroAdder (Dobrovolskyi, 2026).
+Operands are int64 tensors. Columns are counted from the ones, 0..9. Letters: N pairs, T tokens.
+The validation stream and the test stream never share a seed: `VALIDATION_SEEDS` and `TEST_SEEDS` are all there are.
+"""
+import math
+import random
+from dataclasses import dataclass
+
+import torch
+
+from _common import EOS, EQUALS, PLUS, generate
+
+__all__ = """DIGITS FORMATS Format board_pairs column_patterns longest_ripple stratified_pairs pattern_pairs uniform_weights
+             answer_pairs uniform_pairs carry_pairs mixed_pairs digits_of VALIDATION_SEEDS TEST_SEEDS""".split()
+
+DIGITS = 10
+LARGEST = 10**DIGITS - 1
+EDGE_PAIRS = [(0, 0), (0, 1), (LARGEST, 0), (LARGEST, 1), (LARGEST, LARGEST), (5 * 10**9, 5 * 10**9),
+              (1111111111, 8888888889), (1234567890, 9876543210), (LARGEST, LARGEST), (1, LARGEST)]
+TEST_SEEDS = {"ripple": 9_000_001, "patterns": 9_000_002}
+VALIDATION_SEEDS = {"ripple": 7_000_001, "uniform": 7_000_002}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The board's own test
+# ---------------------------------------------------------------------------------------------------------------------
+
+def board_pairs(n=10_000):
+    """The board's test set: ten edge cases and n pairs of random.Random(2025), as two int64 tensors (10 + n,)."""
+    rng = random.Random(2025)
+    pairs = EDGE_PAIRS + [(rng.randint(0, LARGEST), rng.randint(0, LARGEST)) for _ in range(n)]
+    return tuple(torch.tensor(pairs).T.contiguous())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sequences
+# ---------------------------------------------------------------------------------------------------------------------
+
+def digits_of(numbers, width):
+    """Digits, ones first: (N,) int64 below 10**15 -> (N, width) int64."""
+    powers = 10 ** torch.arange(width, device=numbers.device)
+    return numbers[:, None] // powers % 10
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write a sum as tokens: `sequences` (N,), (N,) -> (N, T); the prompt is the first `prompt` tokens.
+
+    reversed_operands: operands ones first too (the micro-adders), else as usual. The sum is always ones first.
+    one_token_marks: + = and <EOS> are the token 0, told apart by position only.
+    """
+    reversed_operands: bool
+    one_token_marks: bool
+    prompt: int = 2 * DIGITS + 2
+    answer: int = DIGITS + 1
+
+    def sequences(self, a, b):
+        """Whole sequences with <EOS>: two (N,) int64 tensors -> (N, 34) token ids. Raises ValueError outside 0..10^10-1."""
+        for name, operand in (("a", a), ("b", b)):
+            if operand.numel() and not 0 <= operand.min() <= operand.max() <= LARGEST:
+                raise ValueError(f"operand {name} must lie between 0 and {LARGEST}, "
+                                 f"not {operand.min().item()} to {operand.max().item()}")
+        plus, equals, eos = (0, 0, 0) if self.one_token_marks else (PLUS, EQUALS, EOS)
+        column = torch.ones(len(a), 1, dtype=torch.int64, device=a.device)
+        x, y = digits_of(a, DIGITS), digits_of(b, DIGITS)
+        if not self.reversed_operands:
+            x, y = x.flip(1), y.flip(1)
+        return torch.cat([x, plus * column, y, equals * column, digits_of(a + b, DIGITS + 1), eos * column], dim=1)
+
+    def answer_pairs(self, model, a, b, batch_size=4096):
+        """The sums as the model writes them, greedily, token by token: (N,) int64, -1 where it wrote no number.
+
+        `generate` knows nothing of addition; swap the weights and the same loop does another task.
+        """
+        device, answers = next(model.parameters()).device, []
+        powers = 10 ** torch.arange(self.answer)
+        for part_a, part_b in zip(a.split(batch_size), b.split(batch_size)):
+            prompts = self.sequences(part_a, part_b)[:, :self.prompt].to(device)
+            written = generate(model, prompts, self.answer)[:, self.prompt:].cpu()             # (N, 11)
+            answers.append(torch.where((written < 10).all(1), (written * powers).sum(1), -1))
+        return torch.cat(answers)
+
+
+FORMATS = {
+    "digits only": Format(reversed_operands=True, one_token_marks=True),         # X0..X9 0 Y0..Y9 0 Z0..Z10
+    "reversed": Format(reversed_operands=True, one_token_marks=False),           # the same with + = <EOS>
+    "plain": Format(reversed_operands=False, one_token_marks=False),             # 0000000042+0000000007=94000000000
+}
+
+
+def answer_pairs(model, a, b):
+    """The sums as a model of this project writes them: (N,) int64, -1 where it wrote no number. See Format."""
+    format = FORMATS[getattr(model, "format", "digits only" if model.vocab_size == 10 else "reversed")]
+    return format.answer_pairs(model, a, b)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Carries and ripples
+# ---------------------------------------------------------------------------------------------------------------------
+
+def column_patterns(a, b):
+    """Which columns generate a carry (digit sum >= 10) and which propagate one (digit sum 9): two (N, 10) booleans."""
+    sums = digits_of(a, DIGITS) + digits_of(b, DIGITS)
+    return sums >= 10, sums == 9
+
+
+def _ripples(a, b):
+    """How many columns of digit sum 9 the carry that leaves each column has just passed through: (N, 10) int64."""
+    generates, propagates = column_patterns(a, b)
+    run, carry = torch.zeros(len(a), dtype=torch.int64, device=a.device), torch.zeros_like(generates[:, 0])
+    runs = []
+    for i in range(DIGITS):
+        run = torch.where(propagates[:, i] & carry, run + 1, 0)
+        carry = generates[:, i] | (propagates[:, i] & carry)
+        runs.append(run)
+    return torch.stack(runs, dim=1)
+
+
+def longest_ripple(a, b):
+    """The most consecutive columns of digit sum 9 that a carry passes through, 0..9: (N,) int64."""
+    return _ripples(a, b).amax(1)
+
+
+def _pairs_with(kinds, generator):
+    """Pairs whose columns are of given kinds, digits uniform given them: (N, 10) with 0 neither, 1 propagates, 2 generates
+    -> two (N,) operands."""
+    choices = [torch.tensor([(x, y) for x in range(10) for y in range(10) if kind(x + y)]) for kind in
+               (lambda s: s < 9, lambda s: s == 9, lambda s: s > 9)]                # 45, 10 and 45 digit pairs
+    digits = torch.zeros(*kinds.shape, 2, dtype=torch.int64)
+    for kind, pairs in enumerate(choices):
+        here = kinds == kind
+        digits[here] = pairs[torch.randint(len(pairs), (int(here.sum()),), generator=generator)]
+    return tuple((digits * 10 ** torch.arange(DIGITS)[:, None]).sum(1).T.contiguous())
+
+
+def stratified_pairs(per_ripple, seed):
+    """Pairs by longest ripple: (a, b, ripple), `per_ripple` for each of 0..9, each also with its operands exchanged.
+
+    Within a stratum the pairs are uniform given their longest ripple. They are made, not waited for: a uniform pair is
+    given a ripple of that length in a uniformly drawn place, and kept if that is its longest, with probability 1 / k
+    where it has k ripples of that length (it could have been made in k ways).
+    Returns int64 tensors of 20 * per_ripple.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    strata = []
+    for ripple in range(DIGITS):
+        kept_a = kept_b = torch.empty(0, dtype=torch.int64)
+        while len(kept_a) < per_ripple:
+            n = 4 * per_ripple
+            a, b = (torch.randint(0, 10**DIGITS, (n,), generator=generator) for _ in range(2))
+            if ripple:
+                generates, propagates = column_patterns(a, b)
+                kinds = propagates.long() + 2 * generates.long()                   # (n, 10)
+                start = torch.randint(0, DIGITS - ripple, (n, 1), generator=generator)    # the column that generates
+                column = torch.arange(DIGITS)
+                kinds = torch.where(column == start, 2, kinds)
+                kinds = torch.where((column > start) & (column <= start + ripple), 1, kinds)
+                a, b = _pairs_with(kinds, generator)
+            runs = _ripples(a, b)
+            ways = (runs == ripple).sum(1) if ripple else torch.ones(n)
+            right = (runs.amax(1) == ripple) & (torch.rand(n, generator=generator) * ways < 1)
+            kept_a, kept_b = torch.cat([kept_a, a[right]]), torch.cat([kept_b, b[right]])
+        strata.append((kept_a[:per_ripple], kept_b[:per_ripple]))
+    a, b = (torch.cat(operands) for operands in zip(*strata))
+    a, b = torch.cat([a, b]), torch.cat([b, a])
+    return a, b, longest_ripple(a, b)
+
+
+def pattern_pairs(per_pattern, seed):
+    """Every pattern of carries: (a, b, pattern). A pattern says of each of the ten columns whether a carry leaves it;
+    all 1,024 occur, `per_pattern` times each. How a carry arises (generated or propagated) and the digits are drawn so
+    that the pairs are uniform given their pattern. Returns int64 tensors of 1,024 * per_pattern; bit i: column i.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.arange(2**DIGITS).repeat_interleave(per_pattern)
+    out = patterns[:, None] >> torch.arange(DIGITS) & 1                            # carry out of each column
+    into = torch.cat([torch.zeros(len(out), 1, dtype=torch.int64), out[:, :-1]], dim=1)
+    # Of 55 digit pairs that carry when one comes in, 10 propagate; likewise of 55 that do not when none comes in.
+    propagates = (torch.rand(out.shape, generator=generator) < 10 / 55) & (into == out)
+    kinds = torch.where(propagates, 1, 2 * out)
+    a, b = _pairs_with(kinds, generator)
+    return a, b, patterns
+
+
+def uniform_weights(strata):
+    """How often each stratum comes among uniform pairs. "ripple": probabilities of longest ripples 0..9, (10,) float64;
+    "patterns": of the 1,024 patterns of carries, (1024,) float64. Exact, by a Markov chain over the columns."""
+    if strata == "patterns":
+        out = torch.arange(2**DIGITS)[:, None] >> torch.arange(DIGITS) & 1
+        into = torch.cat([torch.zeros(len(out), 1, dtype=torch.int64), out[:, :-1]], dim=1)
+        return torch.where(into == out, 0.55, 0.45).double().prod(1)
+    if strata != "ripple":
+        raise ValueError(f"strata may be 'ripple' or 'patterns', not {strata!r}")
+
+    def at_most(limit):                                        # states: no carry; a carry that has run 0..limit columns
+        state = [1.0] + [0.0] * (limit + 1)
+        for _ in range(DIGITS):
+            carry = state[1:]
+            state = [0.55 * state[0] + 0.45 * sum(carry), 0.45 * sum(state)] + [0.1 * p for p in carry[:-1]]
+        return sum(state)
+
+    below = torch.tensor([0.0] + [at_most(limit) for limit in range(DIGITS)], dtype=torch.float64)
+    return below.diff()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training data
+# ---------------------------------------------------------------------------------------------------------------------
+
+LCM = math.lcm(*range(1, DIGITS + 1))          # 2,520: its residues modulo any number of digits are uniform
+
+
+def _draw(n, generator):
+    """Raw random numbers of n examples: two uniform ten-digit numbers, and one that pays for every other choice."""
+    device = generator.device
+    a, b = (torch.randint(0, 10**DIGITS, (n,), generator=generator, device=device) for _ in range(2))
+    return a, b, torch.randint(0, LCM * LCM * 4 * 81 * 2**20, (n,), generator=generator, device=device)
+
+
+def uniform_pairs(n, generator, largest_digits=DIGITS):
+    """n pairs of independent uniform operands below 10**largest_digits, on the generator's device: two (n,) int64."""
+    return mixed_pairs(n, generator, largest_digits, 0.0)
+
+
+def carry_pairs(n, generator, largest_digits=DIGITS):
+    """n pairs of the carry sampler: one of four kinds, equally likely. See the sheet in the book's appendix.
+
+    nd ~ U{1..largest_digits}. single: one column of two digits 5-9, all others 0-4; chain: 10^nd - 1 plus
+    U{1..10^min(nd,3)}; place: a random nd-digit number plus U{1..9} 10^pos; boundary: 10^p - U{1..10} plus U{1..20}.
+    """
+    return mixed_pairs(n, generator, largest_digits, 1.0)
+
+
+def mixed_pairs(n, generator, largest_digits, carry_share):
+    """n pairs, a share of them from the carry sampler and the others uniform: two (n,) int64.
+
+    largest_digits and carry_share are numbers, or (n,) tensors on the generator's device. Whatever they are, an
+    example uses the same random numbers: so recipes that differ in them see the same stream where they agree.
+    """
+    a, b, rest = _draw(n, generator)
+    device = a.device
+    powers = 10 ** torch.arange(DIGITS + 1, device=device)
+    digits = torch.as_tensor(largest_digits, device=device).expand(n)
+    share = torch.as_tensor(carry_share, device=device, dtype=torch.float64).expand(n)
+    chosen, rest = rest % 2**20 < share * 2**20, rest // 2**20
+    uniform_a, uniform_b = a % powers[digits], b % powers[digits]
+    rows = chosen.nonzero()[:, 0]
+    if not len(rows):
+        return uniform_a, uniform_b
+    structured = _carry_sums(a[rows], b[rows], rest[rows], digits[rows], powers)
+    return uniform_a.index_copy(0, rows, structured[0]), uniform_b.index_copy(0, rows, structured[1])
+
+
+def _carry_sums(a, b, rest, digits, powers):
+    """The carry sampler's operands from uniform ten-digit numbers a, b and the remaining choices: four kinds at once."""
+    kind, rest = rest % 4, rest // 4
+    leading, factor, rest = 1 + rest % 9, 1 + rest // 9 % 9, rest // 81
+    nd, place = 1 + rest % LCM % digits, rest // LCM
+    place = place % nd
+    column = torch.arange(DIGITS, device=a.device)
+    inside = (column < nd[:, None]) * powers[:DIGITS]                              # (n, 10): the worth of each column
+    high = 5 * powers[place]
+    single = [(digits_of(x, DIGITS) // 2 * inside).sum(1) + high for x in (a, b)]  # half of a uniform digit is 0..4
+    chain = [powers[nd] - 1, 1 + b % powers[nd.clamp(max=3)]]
+    one_place = [leading * powers[nd - 1] + a % powers[nd - 1], factor * powers[place]]
+    boundary = [powers[nd] - 1 - a % 10, 1 + b % 20]
+    pairs = [torch.stack(operands).gather(0, kind[None])[0].clamp(0, LARGEST)
+             for operands in zip(single, chain, one_place, boundary)]
+    return pairs
