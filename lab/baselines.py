@@ -24,7 +24,7 @@ class FittedRule:
     """A rule after fitting. answers: (N, n + 2) token ids on the test sums; numbers: how many fitted numbers it keeps."""
 
     name: str
-    inputs: str                  # what the operand digits are to it: "numbers", "labels" or "-" where it sees none
+    inputs: str                  # what the operand digits are to it: "numbers" or "labels"; the bigram model sees none
     output: str                  # what it predicts: "the sum" as one number, "a digit" as a number, "a label"
     numbers: int
     answers: np.ndarray
@@ -131,7 +131,7 @@ def digits_by_bigram(train_X, train_Y, test_X):
     """The most frequent next token after the last one, given the right tokens so far (teacher forcing)."""
     best = bigram_probabilities(train_X, train_Y).argmax(1)
     n = digits_per_operand(test_X)
-    return FittedRule("bigram", "-", "a label", VOCAB_SIZE * (VOCAB_SIZE - 1), best[np.asarray(test_X)[:, 2 * n + 1:]])
+    return FittedRule("bigram", "last token", "a label", VOCAB_SIZE * (VOCAB_SIZE - 1), best[np.asarray(test_X)[:, 2 * n + 1:]])
 
 
 def answers_of_nearest_neighbour(train_X, train_Y, test_X, batch_size=500):
