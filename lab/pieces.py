@@ -1,5 +1,6 @@
 """Figures of the single pieces, and the shared module's own source as a page shows it."""
 import inspect
+import re
 import textwrap
 
 from IPython.display import Markdown
@@ -11,8 +12,12 @@ __all__ = "show_source plot_softmax plot_descent plot_kernel_and_attention plot_
 
 
 def show_source(*objects):
-    """The source text of functions, methods or classes of this project, as one block of code on the page."""
-    return Markdown("```python\n" + "\n".join(textwrap.dedent(inspect.getsource(o)) for o in objects) + "```")
+    """The source text of functions, methods or classes of this project, as one block of code on the page.
+
+    Comments at the end of a line move up to the code, since a page is narrower than an editor.
+    """
+    source = "\n".join(textwrap.dedent(inspect.getsource(o)) for o in objects)
+    return Markdown("```python\n" + re.sub(r"(?<=\S) {2,}# ", "  # ", source) + "```")
 
 
 def plot_softmax(n_symbols=VOCAB_SIZE):
@@ -27,9 +32,10 @@ def plot_softmax(n_symbols=VOCAB_SIZE):
     left.set(xlabel=f"score of one symbol (the other {n_symbols - 1}: 0)", ylabel="its probability", ylim=(-0.02, 1.02))
     chances = np.geomspace(0.01, 1, 300)
     right.plot(chances, -np.log(chances), linewidth=2)
-    for p, text in ((1 / 10, "a digit guessed: ln 10"), (1 / n_symbols, f"a symbol guessed: ln {n_symbols}")):
+    for p, text, height in ((1 / 10, "one of ten digits guessed: ln 10", 2.75),
+                            (1 / n_symbols, f"one of {n_symbols} symbols guessed: ln {n_symbols}", 3.6)):
         right.plot(p, -math.log(p), "o", color=COLORS[1])
-        right.annotate(text, (p, -math.log(p)), (p + 0.17, -math.log(p) + 0.55), color=COLORS[1], va="center",
+        right.annotate(text, (p, -math.log(p)), (0.26, height), color=COLORS[1], va="center",
                        arrowprops={"arrowstyle": "-", "color": COLORS[1]})
     right.set(xlabel="probability given to what came", ylabel="cross-entropy (nats)", ylim=(-0.1, 4.7))
     return figure
@@ -58,8 +64,9 @@ def plot_kernel_and_attention(x, y, at, bandwidth, truth, attention_row, labels,
         weights = np.exp(-((x - point) / bandwidth) ** 2 / 2)
         return weights / weights.sum()
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 4.6), height_ratios=[2, 1], width_ratios=[1.35, 1])
-    (data, tokens), (weights, _) = axes
+    figure, axes = plt.subplot_mosaic([["data", "tokens"], ["weights", "tokens"]], figsize=(9, 4.6),
+                                      height_ratios=[2, 1], width_ratios=[1.4, 1])
+    data, weights, bars = axes["data"], axes["weights"], axes["tokens"]
     grid = np.linspace(x.min(), x.max(), 400)
     data.plot(x, y + np.random.default_rng(0).uniform(-0.12, 0.12, len(y)), ".", color="#888888", markersize=4,
               label="observations (jittered)")
@@ -71,9 +78,6 @@ def plot_kernel_and_attention(x, y, at, bandwidth, truth, attention_row, labels,
     data.set_ylim(-0.3, 4.6)
     weights.vlines(x, 0, kernel(at), color=COLORS[1], linewidth=1)
     weights.set(xlabel="first operand", ylabel=f"weight at {at}", ylim=(0, None))
-    for ax in (tokens, axes[1, 1]):
-        ax.remove()
-    bars = figure.add_subplot(axes[0, 1].get_gridspec()[:, 1])
     bars.bar(range(len(labels)), attention_row, color=COLORS[1])
     bars.set_xticks(range(len(labels)), labels)
     bars.grid(axis="x", visible=False)
