@@ -14,6 +14,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from lab.position_only import ANSWER, PositionOnlyParts, received_scale
+
 __all__ = "MicroAdderConfig MicroAdder MICRO_ADDERS micro_adder load_published_57".split()
 
 CONTEXT = 33                                   # X0..X9 + Y0..Y9 = Z0..Z10: everything but <EOS> is an input
@@ -148,45 +150,46 @@ class MicroAdder(nn.Module):
             self.register_buffer(name, torch.zeros(c.position_dim), persistent=False)
         self.register_buffer("eps", torch.tensor(1e-5), persistent=False)
 
-    # -- embeddings
+    # -- embeddings. A fleet gives every learned tensor a leading axis of seeds: hence the ... in what does not see tokens.
 
     def token_embeddings(self):
-        """The embedding of every token: (V, token_dim)."""
+        """The embedding of every token: (..., V, token_dim)."""
         if self.config.tokens == "table":
             return self.token_table
-        start, stride = self.arc[-2], self.arc[-1]
-        angles = start + stride * torch.arange(10, device=self.arc.device, dtype=self.arc.dtype)
-        points = torch.stack([self.arc[0] * angles.cos(), self.arc[-3] * angles.sin()], dim=1)      # (10, 2)
-        return points[:, :self.config.token_dim]
+        angles = self.arc[..., -2:-1] + self.arc[..., -1:] * torch.arange(10, device=self.arc.device, dtype=self.arc.dtype)
+        points = [self.arc[..., :1] * angles.cos(), self.arc[..., -3:-2] * angles.sin()]
+        return torch.stack(points[:self.config.token_dim], dim=-1)
 
     def slot_positions(self):
-        """The position of each digit slot, shared by X_i, Y_i and Z_i: (10, position_dim)."""
+        """The position of each digit slot, shared by X_i, Y_i and Z_i: (..., 10, position_dim)."""
         c = self.config
         if c.slots == "table":
             return self.slot_table
-        amplitude, phase, slope, offset = self.spiral.unbind()
+        amplitude, phase, slope, offset = self.spiral.split(1, dim=-1)             # (..., 1) each
         i = torch.arange(10, device=self.spiral.device, dtype=self.spiral.dtype)
-        angle = 2 * math.pi * i / 10 + phase
+        angle = 2 * math.pi * i / 10 + phase                                       # (..., 10)
         columns = [amplitude * angle.cos(), amplitude * angle.sin()]
         columns += [slope * i + offset] if c.position_dim > 2 else []
-        columns += [torch.zeros_like(i)] * (c.position_dim - 3)
-        spiral = torch.stack(columns, dim=1)
+        columns += [torch.zeros_like(angle)] * (c.position_dim - 3)
+        spiral = torch.stack(columns, dim=-1)
         if c.slots == "line":
-            spiral = spiral * (1 + self.slot_line[0] + self.slot_line[1] * i)[:, None]
+            spiral = spiral * (1 + self.slot_line[..., :1] + self.slot_line[..., 1:] * i)[..., None]
         if c.slots == "offsets":
-            spiral = spiral * (1 + self.slot_factors)[:, None]
+            spiral = spiral * (1 + self.slot_factors)[..., None]
         return spiral
 
     def positions(self):
-        """The position half of the residual stream: (max_seq_len, position_dim)."""
-        slots = self.slot_positions()
-        last = [self.eos[None]] if "eos" in self.config.learned_specials else []
-        return torch.cat([slots, self.plus[None], slots, self.equals[None], slots, self.z_hi[None], *last])
+        """The position half of the residual stream: (..., max_seq_len, position_dim)."""
+        rows = [self.slot_positions()] * 3
+        specials = [getattr(self, name)[..., None, :] for name in SPECIALS[:3 + ("eos" in self.config.learned_specials)]]
+        rows = [rows[0], specials[0], rows[1], specials[1], rows[2], *specials[2:]]
+        seeds = self.H.shape[:-2]                              # frozen rows have no axis of seeds: lend them one
+        return torch.cat([row.expand(*seeds, *row.shape[-2:]) for row in rows], dim=-2)
 
     # -- the layer
 
     def norm_weight(self, site):
-        """The RMSNorm weight of a site, "attention", "ffn" or "head": (D,), or one number that serves all D."""
+        """The RMSNorm weight of a site, "attention", "ffn" or "head": (..., D), or (..., 1) where one serves all D."""
         if self.config.norm == "ones":
             return torch.ones(1, dtype=self.H.dtype, device=self.H.device)
         return {"ffn": self.w_ffn, "head": self.w_head}.get(site, self.w) if self.config.norm == "separate" else self.w
@@ -202,11 +205,11 @@ class MicroAdder(nn.Module):
         def heads(x):                                                              # (..., T, H K) -> (..., H, T, K)
             return x.unflatten(-1, (c.n_heads, c.qk_dim)).transpose(-3, -2)
 
-        q = heads(h_position @ self.W_q.T)
+        q = heads(h_position @ self.W_q.mT)
         if c.tied_qk:
             k, q = q, rotate_pairs(q, self.theta)
         else:
-            k = heads(h_position @ self.W_k.T)
+            k = heads(h_position @ self.W_k.mT)
         scores = q @ k.transpose(-2, -1) / math.sqrt(c.qk_dim)                     # (..., H, T, T)
         future = torch.ones(T, T, dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(future, -math.inf)
@@ -215,12 +218,12 @@ class MicroAdder(nn.Module):
         return scores.softmax(-1)
 
     def value_map(self):
-        """The linear map from the token half to the values: (H v_dim, token_dim)."""
-        return self.H.T if self.config.value == "head" else self.W_v
+        """The linear map from the token half to the values: (..., H v_dim, token_dim)."""
+        return self.H.mT if self.config.value == "head" else self.W_v
 
     def output_map(self):
-        """The linear map from the values to the residual stream: (H v_dim, D)."""
-        return self.A_o @ self.B_o if self.config.output_rank else self.W_o.T
+        """The linear map from the values to the residual stream: (..., H v_dim, D)."""
+        return self.A_o @ self.B_o if self.config.output_rank else self.W_o.mT
 
     def attend(self, h):                                                           # (B, T, D)
         c = self.config
@@ -232,6 +235,25 @@ class MicroAdder(nn.Module):
     def feed_forward(self, h):                                                     # (B, T, D)
         bias, bias_out = (self.b_1, self.b_2) if self.config.ffn_bias else (0, 0)
         return F.gelu(h @ self.W_1.T + bias) @ (self.H if self.config.ffn_out == "head" else self.W_2) + bias_out
+
+    def position_only_parts(self):
+        """The model as `lab.position_only` computes it, where attention sees no digits and its output has rank one.
+
+        Every learned tensor must have a leading axis of seeds. Raises ValueError for another configuration.
+        """
+        c = self.config
+        if c.attention_sees_digits or c.output_rank != 1 or c.ffn_bias or c.n_heads != 1:
+            raise ValueError("only micro-adders with an arc, one head, rank-one output and no FFN bias have such parts")
+        table, positions = self.token_embeddings(), self.positions()[:, :CONTEXT]
+        rows = ANSWER if c.predicts_eos else slice(ANSWER.start, ANSWER.stop - 1)
+        scale = received_scale(positions, self.eps, table)                         # (S, T)
+        w, w_ffn, w_head = (self.norm_weight(site).expand(len(table), c.d_model) for site in ("attention", "ffn", "head"))
+        pattern = self.attention_weights(positions * scale[..., None] * w[:, None, c.token_dim:])[:, 0]
+        direction = (self.A_o.mT @ self.value_map())[:, 0] * w[:, :c.token_dim]    # (S, token_dim)
+        return PositionOnlyParts(
+            embedding=table, value=(table @ direction[..., None])[..., 0], mix=pattern[:, rows] * scale[:, None],
+            write=self.B_o[:, 0], position=positions[:, rows], up=self.W_1 * w_ffn[:, None],
+            down=self.H if c.ffn_out == "head" else self.W_2, head=self.H * w_head[:, None], eps=self.eps)
 
     def logits(self, tokens):
         """`forward` without looking at the tokens' values (which would wait for a GPU, and vmap cannot)."""
@@ -249,7 +271,7 @@ class MicroAdder(nn.Module):
 
 def rotate_pairs(x, theta):
     """Turn the coordinate pairs (0, 1), (2, 3), ... of (..., H, T, K) by one angle per head; an odd last one stays."""
-    c, s = theta.cos()[:, None], theta.sin()[:, None]                              # (H, 1)
+    c, s = theta.cos()[..., None], theta.sin()[..., None]                          # (..., H, 1)
     columns = list(x.unbind(-1))
     for i in range(0, len(columns) - 1, 2):
         a, b = columns[i], columns[i + 1]

@@ -18,6 +18,7 @@ RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
 
 _chapter = None            # the record being written: a dictionary, or None outside a chapter (notebook, test)
+_origins = set()           # where the runs that this process used came from: "book", "yours"
 _opened = set()            # files under ROOT/data that this process has opened for reading
 
 
@@ -76,6 +77,7 @@ def _write():
 
 def note_run(run):
     """Add a run to the chapter's list: what it was, where it came from, how long it took."""
+    _origins.add(run.origin)
     if _chapter is not None:
         entry = {"run": run.name, "origin": run.origin,
                  **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
@@ -100,8 +102,8 @@ def show_figure(figure, label):
 
 
 def only_book_runs():
-    """True while every run that this chapter has used so far is one of the book's own."""
-    return all(run["origin"] == "book" for run in (_chapter or {"runs": []})["runs"])
+    """True while every run that this process has used is one of the book's own."""
+    return _origins <= {"book"}
 
 
 def claim(label, sentence, holds, given, counterexample):
@@ -111,23 +113,25 @@ def claim(label, sentence, holds, given, counterexample):
     argument that says whether data bear the sentence out; given: the results; counterexample: data of the same form
     for which the sentence is false (labels permuted, arms swapped, an untrained model).
 
-    With the book's own runs a contradicted claim raises ClaimContradicted; with a reader's own runs it is shown as
-    contradicted and the chapter goes on. A claim that its counter-example cannot contradict raises ClaimCannotFail.
+    When the book is built from its own runs a contradicted claim raises ClaimContradicted, and one that its
+    counter-example cannot contradict raises ClaimCannotFail. With a reader's own runs, and in notebooks, where a reader
+    may have changed what stands above, it is shown as contradicted and things go on.
     """
     true, false = bool(holds(given)), bool(holds(counterexample))
-    if _chapter is not None:
-        if any(old["label"] == label for old in _chapter["claims"]):
-            raise ValueError(f"the chapter has two claims with the label {label!r}")
-        _chapter["claims"].append({"label": label, "sentence": sentence, "holds": true, "counterexample_holds": false,
-                                   "own_runs": not only_book_runs()})
-        _write()
+    if _chapter is None:
+        return Markdown("> " + (f"✓ {sentence}" if true else f"✗ {sentence} **Contradicted by your results.**"))
+    if any(old["label"] == label for old in _chapter["claims"]):
+        raise ValueError(f"the chapter has two claims with the label {label!r}")
+    _chapter["claims"].append({"label": label, "sentence": sentence, "holds": true, "counterexample_holds": false,
+                               "own_runs": not only_book_runs()})
+    _write()
     if not true and only_book_runs():
         raise ClaimContradicted(f"claim {label!r} is contradicted by the book's own results: {sentence}")
     if false and only_book_runs():
         raise ClaimCannotFail(f"claim {label!r} holds on its counter-example too, so it cannot fail: {sentence}")
-    mark = ".claim" if true else ".claim-contradicted"
-    note = "" if true else " **Contradicted by your runs.**"
-    return Markdown(f"::: {{{mark}}}\n{sentence}{note}\n:::")
+    if true:
+        return Markdown(f"::: {{.claim}}\n{sentence}\n:::")
+    return Markdown(f"::: {{.claim-contradicted}}\n{sentence} **Contradicted by your runs.**\n:::")
 
 
 def read_records():

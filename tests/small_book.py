@@ -180,7 +180,10 @@ Beware of pangolins.
 #| fig-cap: "A line that falls."
 #| fig-alt: "A falling line."
 import matplotlib.pyplot as plt
-plt.figure(figsize=(3, 2)); plt.plot([2, 1]); plt.show()
+from lab.record import show_figure
+fig = plt.figure(figsize=(3, 2)); plt.plot([2, 1])
+show_figure(fig, "fig-second")
+plt.show()
 ```
 
 ```{python}

@@ -155,7 +155,7 @@ def test_search_index_is_a_plain_script_with_every_section(small_book):
 # -- What stops the build ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name, old, new, message", [
-    ("02-second", "plt.figure(figsize=(3, 2)); plt.plot([2, 1])", "x = 1\nplt.no_such_thing()", r"02-second\.qmd:21: AttributeError"),
+    ("02-second", "plt.plot([2, 1])", "\nplt.no_such_thing()", r"02-second\.qmd:24: AttributeError"),
     ("01-first", "used_module.COUNT`", "used_module.MISSING`", r"01-first\.qmd:\d+: .*AttributeError"),
     ("01-first", "@fig-line,", "@fig-lien,", r"01-first\.qmd:\d+: @fig-lien refers to nothing"),
     ("02-second", '#| fig-alt: "A falling line."\n', "", r"02-second\.qmd:\d+: the figure fig-second has no #\| fig-alt"),
@@ -250,6 +250,13 @@ def test_a_result_without_a_sound_record_is_not_used(own_small_book, capsys, mon
     monkeypatch.setenv("BOOK_RUNS", "")
     spoil(own_small_book)
     assert "chapters/01-first.qmd" in build_quietly(own_small_book, capsys)
+
+
+def test_a_chapter_whose_exported_figure_is_gone_runs_again(own_small_book, capsys):
+    exported = own_small_book / "figures/02-second/fig-second.svg"
+    exported.unlink()
+    assert sorted(build_quietly(own_small_book, capsys)) == sorted(BOTH[1:] + APPENDIX)
+    assert exported.exists()
 
 
 def test_the_guard_drops_quartos_frozen_results_too(own_small_book):

@@ -248,7 +248,7 @@ def test_the_page_is_reached_with_the_keyboard(folder, open_page):
           return e === document.body || getComputedStyle(e).outlineStyle !== 'none';
         }"""), "what has the focus does not show it"
     assert {"SUMMARY.callout-header", "BUTTON.theme-toggle", "BUTTON.code-copy-button"} <= reached
-    assert any(name.startswith("A.quarto-xref") for name in reached)
+    assert "A.quarto-xref" in reached or page.locator("a.quarto-xref").count() == 0
 
 
 @pytest_browser
@@ -267,7 +267,7 @@ def test_code_is_copied_without_decoration(small_book, open_page, browser):
     block = page.locator("div.sourceCode").first
     block.hover()
     block.locator("button").click()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("import matplotlib.pyplot as plt\nplt.figure(")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("import matplotlib.pyplot as plt\nfrom lab.record")
     context.close()
 
 
