@@ -12,7 +12,7 @@ TRIAL = {"extra_epochs": 5, "stop_at": 60}
 
 ARMS = {
     "reference": {},
-    "most significant first": {"digit_order": "most_significant_first", "extra_epochs": 5},
+    "most significant first": {"digit_order": "most_significant_first", **TRIAL},
     "learning rate 0.001": {"lr": 0.001, **TRIAL},
     "no weight decay": {"weight_decay": 0.0, **TRIAL},
     "no warm-up": {"warmup_steps": 0, **TRIAL},

@@ -15,3 +15,15 @@ def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still lea
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.05), xlim=(0, limit * 1.02))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def plot_excess(runs, limit):
+    """Excess loss in digits at chance against epoch, one small panel per run. `history["excess"]` must be there."""
+    figure, axes = plt.subplots(1, len(runs), figsize=(2 * len(runs), 2.6), sharey=True)
+    for ax, run in zip(axes, runs):
+        shown = run.history[run.history["epoch"] <= limit]
+        ax.hlines([0, 1, 2, 3], 1, limit, color="#888888", linestyle="--", linewidth=0.8)
+        ax.plot(shown["epoch"], shown["excess"], color=COLORS[0], linewidth=1.2)
+        ax.set(title=f"seed {run.config.seed}", xlabel="epoch", ylim=(-0.2, 4), xlim=(0, limit))
+    axes[0].set_ylabel("digits at chance")
+    return figure
