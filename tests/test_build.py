@@ -155,7 +155,7 @@ def test_search_index_is_a_plain_script_with_every_section(small_book):
 # -- What stops the build ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("name, old, new, message", [
-    ("02-second", "plt.plot([2, 1])", "\nplt.no_such_thing()", r"02-second\.qmd:24: AttributeError"),
+    ("02-second", "plt.plot([2, 1])", "\nplt.no_such_thing()", r"02-second\.qmd:22: AttributeError"),
     ("01-first", "used_module.COUNT`", "used_module.MISSING`", r"01-first\.qmd:\d+: .*AttributeError"),
     ("01-first", "@fig-line,", "@fig-lien,", r"01-first\.qmd:\d+: @fig-lien refers to nothing"),
     ("02-second", '#| fig-alt: "A falling line."\n', "", r"02-second\.qmd:\d+: the figure fig-second has no #\| fig-alt"),
