@@ -1,7 +1,7 @@
 """What a statistician would try before a transformer, fitted and measured on the very same sums.
 
 Every rule takes the training sums and the test inputs as `make_addition_dataset` gives them (ones first) and returns a
-`FittedRule`: the answers it writes on the test sums, and how many numbers it had to keep to write them. `n` is the
+`FittedRule`: the answers it writes on the test sums, and how many numbers were fitted for that. `n` is the
 number of digits per operand, read off the width 3 n + 3 of the inputs.
 """
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ __all__ = """FittedRule digits_per_operand operand_digits answer_tokens sum_by_r
 
 @dataclass(frozen=True)
 class FittedRule:
-    """A rule after fitting. answers: (N, n + 2) token ids on the test sums; numbers: how many fitted numbers it keeps."""
+    """A rule after fitting. answers: (N, n + 2) token ids on the test sums; numbers: how many free parameters were fitted
+    (for the nearest neighbour: how many digits it stores)."""
 
     name: str
     inputs: str                  # what the operand digits are to it: "numbers" or "labels"; the bigram model sees none
@@ -114,7 +115,8 @@ def digits_by_logistic(train_X, train_Y, test_X, pairs=False):
     for labels in answer_tokens(train_Y)[:, :n + 1].T:
         fitted = LogisticRegression(max_iter=500).fit(features, labels)
         columns.append(fitted.predict(test_features))
-        numbers += fitted.coef_.size + fitted.intercept_.size
+        # Free ones: one level of each factor, and one class, is the baseline.
+        numbers += (features.shape[1] - train.shape[1] + 1) * (len(fitted.classes_) - 1)
     name = "logistic per digit, column pairs" if pairs else "logistic per digit"
     return FittedRule(name, "labels", "a label", numbers, _with_end(np.stack(columns, axis=1)))
 

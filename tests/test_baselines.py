@@ -83,7 +83,7 @@ def test_logit_without_pairs_sees_the_leading_digit_and_little_else(data):
     rule = digits_by_logistic(*data[:3])
     ones, tens, hundreds, thousands, end = share_right(rule, data[3])
     assert max(ones, tens, hundreds) < 0.2 and thousands > 0.97 and end == 1
-    assert rule.numbers == 3 * (60 + 1) * 10 + (60 + 1)
+    assert rule.numbers == 3 * (6 * 9 + 1) * 9 + (6 * 9 + 1)
 
 
 def test_paired_logit_on_all_two_digit_sums_bets_on_no_carry(every_two_digit_sum):
