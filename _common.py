@@ -620,7 +620,7 @@ test_addition.__test__ = False          # its name is the earlier book's; test r
 
 
 @torch.no_grad()
-def census(model, n_digits=3, digit_order="ones_first", batch_size=16384, progress=False):
+def census(model, n_digits=3, digit_order="ones_first", batch_size=4096, progress=False):
     """The model's answer to every sum there is: int64 array (10**n, 10**n), entry [a, b] its a + b (-1: no number).
 
     Greedy decoding differs from teacher forcing only after a first wrong token, so each row is read off once

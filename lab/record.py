@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from filelock import FileLock
+from IPython import get_ipython
 from IPython.display import Markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,9 @@ def open_chapter(name):
     if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
         raise ValueError(f"there is no chapter {name!r}: give the name of a .qmd file without its suffix")
     _chapter = {"chapter": name, "claims": [], "figures": [], "runs": [], "depends_on": {}, "settings": _settings()}
+    shell = get_ipython()
+    if shell is not None:                                # also note what is used after the last claim, figure or run
+        shell.events.register("post_run_cell", lambda result: _write())
     _write()
 
 

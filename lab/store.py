@@ -57,11 +57,19 @@ def run_name(config):
     The hash covers the settings that differ from the dataclass's defaults. So a new option with a default that keeps
     the old behaviour voids no stored run; a changed default would, and must never be made.
     """
-    settings = settings_of(config)
-    defaults = {f.name: f.default for f in dataclasses.fields(config)}
-    changed = {name: value for name, value in settings.items() if value != defaults[name]}
-    text = json.dumps([type(config).__name__, changed], sort_keys=True)
-    return f"{config.task}-seed{config.seed:03d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return f"{config.task}-seed{config.seed:03d}-{settings_hash(config)}"
+
+
+def settings_hash(config):
+    """8 hex digits that say which settings differ from the defaults; a setting may be a dataclass itself."""
+    return hashlib.sha256(json.dumps(_changed(config), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _changed(config):
+    settings_of(config)
+    values = {f.name: (getattr(config, f.name), f.default) for f in dataclasses.fields(config)}
+    return [type(config).__name__, {name: _changed(value) if dataclasses.is_dataclass(value) else value
+                                    for name, (value, default) in values.items() if value != default}]
 
 
 def sha256(data):
@@ -100,14 +108,22 @@ def save_run(config, history, weights, provenance, folder, replace=False):
     Everything is written to a temporary folder beside the place and moved there in one step. An existing run of the
     same configuration stays as it is, unless `replace`.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    place = folder / run_name(config)
     files = {"config.json": (json.dumps(settings_of(config), indent=1) + "\n").encode(),
              "history.csv": history.to_csv(index=False, lineterminator="\n").encode(),
              "weights.safetensors": tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in weights.items()})}
+    return write_folder(Path(folder) / run_name(config), files, provenance, replace)
+
+
+def write_folder(place, files, provenance, replace=False):
+    """Write files (name -> bytes) and their provenance as one folder, whole or not at all; returns its path.
+
+    An existing folder stays as it is, unless `replace`.
+    """
+    place = Path(place)
+    folder = place.parent
+    folder.mkdir(parents=True, exist_ok=True)
     provenance = dict(provenance, files={name: sha256(data) for name, data in files.items()})
-    files["provenance.json"] = (json.dumps(provenance, indent=1) + "\n").encode()
+    files = dict(files) | {"provenance.json": (json.dumps(provenance, indent=1) + "\n").encode()}
     temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
     try:
         for name, data in files.items():
@@ -137,22 +153,8 @@ def load_run(config, folder):
 
 def read_run(place, config_class):
     """Read and check one run's folder. Raises DamagedRun with the name of the file that is missing or altered."""
-    place = Path(place)
-    remedy = f"Restore it (`git checkout -- {place.name}` in its folder) or delete the folder to train it again."
-    try:
-        provenance = json.loads((place / "provenance.json").read_text())
-        expected = dict(provenance["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedRun(f"stored run {place.name}: provenance.json is missing or unreadable ({error}). {remedy}") from None
-    contents = {}
-    for name in ("config.json", "history.csv", "weights.safetensors"):
-        try:
-            contents[name] = (place / name).read_bytes()
-        except OSError:
-            raise DamagedRun(f"stored run {place.name}: {name} is missing. {remedy}") from None
-        if sha256(contents[name]) != expected.get(name):
-            raise DamagedRun(f"stored run {place.name}: {name} was truncated or altered after it was written "
-                             f"({len(contents[name]):,} bytes). {remedy}")
+    place, remedy = Path(place), remedy_for(place)
+    contents, provenance = read_folder(place, ("config.json", "history.csv", "weights.safetensors"))
     settings = json.loads(contents["config.json"])
     try:
         config = config_class(**settings)
@@ -162,6 +164,31 @@ def read_run(place, config_class):
         raise DamagedRun(f"stored run {place.name}: config.json describes {run_name(config)}. {remedy}")
     return StoredRun(config, pd.read_csv(io.BytesIO(contents["history.csv"])), load_tensors(contents["weights.safetensors"]),
                      provenance, place)
+
+
+def remedy_for(place):
+    """What to do about a damaged folder."""
+    return f"Restore it (`git checkout -- {Path(place).name}` in its folder) or delete the folder to train it again."
+
+
+def read_folder(place, names):
+    """The files of a folder, checked against their checksums: ({name: bytes}, provenance). Raises DamagedRun."""
+    place, remedy = Path(place), remedy_for(place)
+    try:
+        provenance = json.loads((place / "provenance.json").read_text())
+        expected = dict(provenance["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedRun(f"stored run {place.name}: provenance.json is missing or unreadable ({error}). {remedy}") from None
+    contents = {}
+    for name in names:
+        try:
+            contents[name] = (place / name).read_bytes()
+        except OSError:
+            raise DamagedRun(f"stored run {place.name}: {name} is missing. {remedy}") from None
+        if sha256(contents[name]) != expected.get(name):
+            raise DamagedRun(f"stored run {place.name}: {name} was truncated or altered after it was written "
+                             f"({len(contents[name]):,} bytes). {remedy}")
+    return contents, provenance
 
 
 def stored_places(folder):
