@@ -81,7 +81,7 @@ def plot_kernel_and_attention(x, y, at, bandwidth, truth, attention_row, labels,
     bars.bar(range(len(labels)), attention_row, color=COLORS[1])
     bars.set_xticks(range(len(labels)), labels)
     bars.grid(axis="x", visible=False)
-    bars.set(xlabel="token looked at", ylabel=f"weight at the last `{query}`", title="attention", ylim=(0, None))
+    bars.set(xlabel="token looked at", ylabel=f"weight at “{query}”", title="attention", ylim=(0, None))
     return figure
 
 

@@ -41,7 +41,7 @@ def test_the_smoother_and_the_bars_are_the_weighted_means_given():
     x, y = np.array([0.0, 10.0, 20.0, 100.0]), np.array([0.0, 1.0, 3.0, 2.0])
     figure = plot_kernel_and_attention(x, y, 10.0, 10.0, (x, y), np.array([0.25, 0.75]), ["a", "b"], "b")
     data, bars, weights = (next(ax for ax in figure.axes if ax.get_ylabel().startswith(name))
-                           for name in ("carries", "weight at the last", "weight at 10"))
+                           for name in ("carries", "weight at “", "weight at 10"))
     kernel = np.exp(-((x - 10) / 10) ** 2 / 2)
     asked = next(line for line in data.lines if line.get_marker() == "D")
     assert asked.get_ydata()[0] == pytest.approx((kernel * y).sum() / kernel.sum())
