@@ -16,6 +16,11 @@ BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stab
             "/Applications/Chromium.app/Contents/MacOS/Chromium"]
 
 
+def pytest_collection_modifyitems(items):
+    """Fast ones first: what takes long, or needs a browser, comes last."""
+    items.sort(key=lambda item: bool(item.get_closest_marker("slow")) + 2 * bool(item.get_closest_marker("browser")))
+
+
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     """The readers' edition, whatever the shell says."""

@@ -11,7 +11,6 @@ project:
   execute-dir: project
   pre-render: tools/freshness.py
   post-render: tools/freshness.py --stamp
-  resources: ["notebooks/*.ipynb"]
 lang: en
 book:
   title: "A small book"
@@ -40,7 +39,6 @@ format:
 INSTRUCTOR = """
 project:
   output-dir: _book-instructor
-  resources: ["notebooks/solutions/*.ipynb"]
 """
 
 BIBLIOGRAPHY = """
@@ -232,8 +230,4 @@ def write_small_book(root: Path) -> Path:
         (root / source).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / source, root / source)
     shutil.copytree(ROOT / "figures" / "theme", root / "figures" / "theme")
-    for notebook in ("01-first", "02-second"):
-        for folder in ("notebooks", "notebooks/solutions"):
-            (root / folder).mkdir(exist_ok=True)
-            (root / folder / f"{notebook}.ipynb").write_text('{"cells": []}', encoding="utf-8")
     return root

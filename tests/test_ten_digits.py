@@ -44,6 +44,12 @@ def test_formats():
         FORMATS["plain"].sequences(a, torch.tensor([10**10]))
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_columns_are_the_sequences_turned(name):
+    a, b = (torch.cat(x) for x in zip(uniform_pairs(2000, generator()), carry_pairs(2000, generator()), board_pairs(0)))
+    assert torch.equal(FORMATS[name].columns(a, b).T.long(), FORMATS[name].sequences(a, b))
+
+
 def test_ripples_against_columns_added_one_by_one():
     a, b = (torch.cat(x) for x in zip(uniform_pairs(300, generator()), carry_pairs(300, generator(1)),
                                       stratified_pairs(10, 5)[:2]))

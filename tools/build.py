@@ -8,7 +8,6 @@ QUARTO_PROFILE=instructor is the same as `--edition instructor`.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -21,6 +20,8 @@ from tools.check_pages import check_pages
 from tools.execute import ChapterError
 from tools.freshness import drop_stale_results
 from tools.lint import lint_book
+from tools.notebooks import EDITIONS as NOTEBOOKS
+from tools.notebooks import write_notebooks
 from tools.pandoc_book import BookError, build_book
 from tools.qmd import SourceError, read_config
 
@@ -67,22 +68,22 @@ def build(root: Path, engine: str, edition: str, output: Path | None = None) -> 
     if complaints:
         raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) to mend in the sources; nothing was built"]))
     drop_stale_results(root)
-    write_notebooks(root)
     output = output or root / read_config(root, edition)["project"].get("output-dir", "_book")
     if engine == "quarto":
         render_with_quarto(root, edition)
     else:
         build_with_pandoc(root, edition, output)
+    publish_notebooks(root, output, edition)
     complaints = check_pages(root, output, edition)
     if complaints:
         raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) wrong in the pages of {output.name}/"]))
     return output
 
 
-def write_notebooks(root: Path) -> None:
-    """Notebooks are made from the chapters of this project (a book in another folder brings its own)."""
-    if root == ROOT and importlib.util.find_spec("tools.notebooks"):
-        subprocess.run([sys.executable, "-m", "tools.notebooks"], cwd=root, check=True)
+def publish_notebooks(root: Path, output: Path, edition: str) -> None:
+    """The chapters' notebooks beside the pages, made anew: what a reader did in his own notebooks is not published."""
+    shutil.rmtree(output / "notebooks", ignore_errors=True)
+    write_notebooks(root, output / "notebooks", list(NOTEBOOKS) if edition == "instructor" else [edition])
 
 
 def build_with_pandoc(root: Path, edition: str, output: Path) -> None:

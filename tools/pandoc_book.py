@@ -73,11 +73,6 @@ def build_book(root: Path, edition: str, output: Path) -> None:
         target = output / "assets" / asset
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / THEME / asset, target)
-    for pattern in config["project"].get("resources", []):
-        for source in sorted(root.glob(pattern)):
-            target = output / source.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
 
 
 def run_pandoc(root: Path, arguments: list, text: str, name: str, environment: dict | None = None) -> str:
