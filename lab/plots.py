@@ -17,6 +17,32 @@ def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still lea
     return figure
 
 
+def plot_staircase(history, columns, limit=None):
+    """Three panels against epoch: excess loss in digits at chance, exact match on a log scale, accuracy by column.
+
+    history: with `excess`, the loss as `digits_at_chance`; columns: {name in the history: label}; limit: last epoch drawn.
+    """
+    history = pd.DataFrame(history)
+    history = history[history["epoch"] <= (limit or history["epoch"].max())]
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2))
+    top = min(4.5, history["excess"].max() * 1.05)
+    left.hlines(np.arange(math.ceil(top)), 1, history["epoch"].max(), color="#888888", linestyle="--", linewidth=0.8)
+    left.plot(history["epoch"], history["excess"], color=COLORS[0])
+    left.set(ylabel="excess loss (digits at chance)", ylim=(-0.2, top))
+    for name, label, style in [("train_accuracy", "training sums", "--"), ("accuracy", "test sums", "-")]:
+        middle.plot(history["epoch"], history[name].clip(lower=1e-4), style, color=COLORS[name == "accuracy"], label=label)
+    middle.set(ylabel="exact match", yscale="log", ylim=(0.8e-4, 1.5))
+    for i, (name, label) in enumerate(columns.items()):
+        right.plot(history["epoch"], history[name], ["-", "--", "-.", ":"][i % 4], color=COLORS[i], label=label)
+    right.set(ylabel="column right", ylim=(-0.02, 1.04))
+    right.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    for ax in (left, middle, right):
+        ax.set_xlabel("epoch")
+    middle.legend(loc="lower right")
+    right.legend(loc="lower right")
+    return figure
+
+
 def plot_excess(runs, limit):
     """Excess loss in digits at chance against epoch, one small panel per run. `history["excess"]` must be there."""
     figure, axes = plt.subplots(1, len(runs), figsize=(2 * len(runs), 2.6), sharey=True)

@@ -20,7 +20,7 @@ FIGURES = ROOT / "figures"
 
 _chapter = None            # the record being written: a dictionary, or None outside a chapter (notebook, test)
 _origins = set()           # where the runs that this process used came from: "book", "yours"
-_opened = set()            # files under ROOT/data that this process has opened for reading
+_opened = set()            # files under data/ and chapters/ that this process has opened for reading
 
 
 class ClaimContradicted(AssertionError):
@@ -32,11 +32,12 @@ class ClaimCannotFail(AssertionError):
 
 
 def _watch(event, args):
-    """An audit hook: notes which data files are opened, so that the build knows when a chapter is out of date."""
+    """An audit hook: notes which data files and chapters are opened, so that the build knows when a chapter is out of date."""
     if event == "open" and isinstance(args[0], (str, os.PathLike)):
         path = Path(os.fsdecode(args[0]))
         path = path if path.is_absolute() else Path.cwd() / path
-        if path.is_relative_to(ROOT / "data") and not path.name.startswith(".") and not path.is_relative_to(ROOT / "data" / "yours"):
+        watched = any(path.is_relative_to(ROOT / folder) for folder in ("data", "chapters"))
+        if watched and not path.name.startswith(".") and not path.is_relative_to(ROOT / "data" / "yours"):
             _opened.add(path)
 
 
