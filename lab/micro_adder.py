@@ -69,6 +69,30 @@ class MicroAdderConfig:
         if self.ffn_out == "head" and self.d_ff != self.token_dim:
             raise ValueError(f"an FFN tied to the head needs d_ff = token_dim = {self.token_dim}, not {self.d_ff}")
 
+    def build(self, seed=0):
+        """An untrained MicroAdder of this configuration."""
+        return MicroAdder(self, seed)
+
+    @property
+    def label(self):
+        """Its name in MICRO_ADDERS, or "micro-adder" for any other."""
+        return next((name for name, config in MICRO_ADDERS.items() if config == self), "micro-adder")
+
+    @property
+    def format(self):
+        """The name in lab.ten_digits.FORMATS of the sequences it reads."""
+        return "digits only" if self.vocab_size == 10 else "reversed"
+
+    @property
+    def n_targets(self):
+        """Answer tokens that training asks for: Z0..Z10, and <EOS>."""
+        return 11 + self.predicts_eos
+
+    @property
+    def position_only(self):
+        """Can lab.position_only train it?"""
+        return not self.attention_sees_digits and (self.output_rank, self.n_heads, self.ffn_bias) == (1, 1, False)
+
     @property
     def d_model(self):
         return self.token_dim + self.position_dim
@@ -242,10 +266,10 @@ class MicroAdder(nn.Module):
         Every learned tensor must have a leading axis of seeds. Raises ValueError for another configuration.
         """
         c = self.config
-        if c.attention_sees_digits or c.output_rank != 1 or c.ffn_bias or c.n_heads != 1:
+        if not c.position_only:
             raise ValueError("only micro-adders with an arc, one head, rank-one output and no FFN bias have such parts")
         table, positions = self.token_embeddings(), self.positions()[:, :CONTEXT]
-        rows = ANSWER if c.predicts_eos else slice(ANSWER.start, ANSWER.stop - 1)
+        rows = slice(ANSWER.start, ANSWER.start + c.n_targets)
         scale = received_scale(positions, self.eps, table)                         # (S, T)
         w, w_ffn, w_head = (self.norm_weight(site).expand(len(table), c.d_model) for site in ("attention", "ffn", "head"))
         pattern = self.attention_weights(positions * scale[..., None] * w[:, None, c.token_dim:])[:, 0]

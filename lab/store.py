@@ -57,7 +57,8 @@ def run_name(config):
     The hash covers the settings that differ from the dataclass's defaults. So a new option with a default that keeps
     the old behaviour voids no stored run; a changed default would, and must never be made.
     """
-    return f"{config.task}-seed{config.seed:03d}-{settings_hash(config)}"
+    changed = settings_hash(config)
+    return f"{config.task}-seed{config.seed:03d}-{changed}"
 
 
 def settings_hash(config):

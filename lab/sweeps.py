@@ -1,0 +1,197 @@
+"""Sweeps: fleets over many seeds of one configuration, side by side, resumable, stored small.
+
+One folder per configuration, `data/fleets/<model>-<8 hex digits>`:
+    config.json           the model's and the recipe's settings
+    outcomes.csv          one row per seed: how it ended, its scores on the test sets
+    history.csv           one row per seed and evaluation on the validation stream
+    weights.safetensors   the final weights of all seeds, stacked in the order of outcomes.csv
+    provenance.json       of each block of seeds: date, device, versions, seconds, code; and the SHA-256 of the other files
+A block in training keeps its whole state in `data/fleets/.partial/<configuration>/<seeds>.safetensors`.
+"""
+import dataclasses
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import torch
+from filelock import FileLock
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as tensors_to_bytes
+from tqdm.auto import tqdm
+
+from lab import store
+from lab.fleets import Fleet, FleetConfig, Recipe
+from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
+
+BOOK_FLEETS = store.ROOT / "data" / "fleets"
+MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig,)}
+CODE = store.code_hash([store.ROOT / "lab" / name for name in ("fleets.py", "position_only.py", "micro_adder.py", "ten_digits.py")])
+SUCCESS = 10_010                          # right answers on the board's test
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is stored of a configuration. `outcomes` has one row per seed, `history` one per seed and evaluation."""
+    config: FleetConfig
+    outcomes: pd.DataFrame
+    history: pd.DataFrame
+    weights: dict                         # tensor name -> (seeds, ...), in the order of outcomes
+    provenance: dict
+    path: Path
+
+    @property
+    def successes(self):
+        """One boolean per row of outcomes: all 10,010 of the board's pairs right at the final step."""
+        return self.outcomes["board_right"] == SUCCESS
+
+    def model(self, seed):
+        """The trained model of a seed, in evaluation mode. Raises ValueError for a seed that is not stored."""
+        rows = self.outcomes.index[self.outcomes["seed"] == seed]
+        if not len(rows):
+            raise ValueError(f"seed {seed} is not in {self.path.name}: it holds {seeds_text(self.outcomes['seed'])}")
+        model = self.config.model.build(seed)
+        model.load_state_dict({name: value[rows[0]] for name, value in self.weights.items()})
+        return model.eval()
+
+
+def preset(name):
+    """The configuration of a model by name, with the recipe published for it, or else the 57's. Raises ValueError."""
+    if name not in MICRO_ADDERS:
+        raise ValueError(f"unknown model {name!r}: it may be one of {', '.join(MICRO_ADDERS)}")
+    recipe = Recipe()
+    if name in ("74", "75"):
+        recipe = Recipe(steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000)
+    return FleetConfig(MICRO_ADDERS[name], recipe)
+
+
+def sweep_name(config):
+    """The folder name of a configuration."""
+    return f"{config.model.label}-{store.settings_hash(config)}"
+
+
+def seeds_text(seeds):
+    """Seeds as text: [0, 1, 2, 7] is "0-2,7"."""
+    runs = []
+    for seed in sorted(seeds):
+        if runs and runs[-1][1] == seed - 1:
+            runs[-1][1] = seed
+        else:
+            runs.append([seed, seed])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _settings(config):
+    return {"model_class": type(config.model).__name__, **dataclasses.asdict(config)}
+
+
+def _config_of(settings):
+    settings = dict(settings)
+    model_class = MODEL_CONFIGS[settings.pop("model_class")]
+    return FleetConfig(**settings | {"model": model_class(**settings["model"]), "recipe": Recipe(**settings["recipe"])})
+
+
+def read_sweep(config, folder=BOOK_FLEETS):
+    """What `folder` holds of a configuration, or None. Raises store.DamagedRun where a file was altered."""
+    place = Path(folder) / sweep_name(config)
+    return read_sweep_folder(place) if place.exists() else None
+
+
+def read_sweep_folder(place):
+    """Read and check one sweep's folder. Raises store.DamagedRun."""
+    place = Path(place)
+    files, provenance = store.read_folder(place, ("config.json", "outcomes.csv", "history.csv", "weights.safetensors"))
+    try:
+        config = _config_of(json.loads(files["config.json"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise store.DamagedRun(f"stored sweep {place.name}: config.json is not understood: {error}") from None
+    if sweep_name(config) != place.name:
+        raise store.DamagedRun(f"stored sweep {place.name}: config.json describes {sweep_name(config)}. {store.remedy_for(place)}")
+    tables = [pd.read_csv(io.BytesIO(files[name])) for name in ("outcomes.csv", "history.csv")]
+    return Sweep(config, *tables, load_tensors(files["weights.safetensors"]), provenance, place)
+
+
+def store_fleet(fleet, folder=BOOK_FLEETS):
+    """Add a finished fleet's seeds to the stored sweep of its configuration; returns the folder. Stored seeds stay."""
+    config, folder = fleet.config, Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = sweep_name(config)
+    outcomes = fleet.outcomes().assign(seconds=round(fleet.seconds / len(fleet.seeds), 2), code=CODE)
+    history, weights = pd.DataFrame(fleet.history), fleet.weights()
+    block = {"seeds": seeds_text(fleet.seeds), **store.provenance_of(fleet.device, fleet.seconds, CODE)}
+    with FileLock(folder / f".{name}.lock"):
+        old = read_sweep(config, folder)
+        blocks = [block]
+        if old is not None:
+            new = ~outcomes["seed"].isin(old.outcomes["seed"])
+            fresh = torch.tensor(new.tolist())
+            history = pd.concat([old.history, history[~history["seed"].isin(old.outcomes["seed"])]])
+            weights = {key: torch.cat([old.weights[key], value[fresh]]) for key, value in weights.items()}
+            outcomes = pd.concat([old.outcomes, outcomes[new]], ignore_index=True)
+            blocks = old.provenance["blocks"] + blocks
+        order = outcomes["seed"].argsort(kind="stable").tolist()
+        weights = {key: value[order].contiguous() for key, value in weights.items()}
+        files = {"config.json": (json.dumps(_settings(config), indent=1) + "\n").encode(),
+                 "outcomes.csv": outcomes.iloc[order].to_csv(index=False, lineterminator="\n").encode(),
+                 "history.csv": history.sort_values(["seed", "step"]).to_csv(index=False, lineterminator="\n",
+                                                                             float_format="%.6g").encode(),
+                 "weights.safetensors": tensors_to_bytes(weights)}
+        return store.write_folder(folder / name, files, {"blocks": blocks}, replace=True)
+
+
+def train_block(config, seeds, folder=BOOK_FLEETS, device="cpu", progress=True, threads=1):
+    """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its outcomes."""
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(threads)
+    checkpoint = Path(folder) / ".partial" / sweep_name(config) / f"{seeds_text(seeds)}.safetensors"
+    fleet = Fleet.load(checkpoint, config, seeds, device) if checkpoint.exists() else Fleet(config, seeds, device)
+    fleet.run(checkpoint, progress)
+    store_fleet(fleet, folder)
+    checkpoint.unlink(missing_ok=True)
+    return fleet.outcomes()
+
+
+def blocks_to_do(config, seeds, fleet_size, folder=BOOK_FLEETS):
+    """The seeds that are not stored, in blocks: those that were begun first, as they were begun."""
+    stored = read_sweep(config, folder)
+    missing = [s for s in seeds if stored is None or s not in set(stored.outcomes["seed"])]
+    blocks = []
+    for path in sorted((Path(folder) / ".partial" / sweep_name(config)).glob("*.safetensors")):
+        begun = parse_seeds(path.stem.replace("-", ":"), inclusive=True)
+        if set(begun) <= set(missing):
+            blocks.append(begun)
+            missing = [s for s in missing if s not in begun]
+    return blocks + [missing[i:i + fleet_size] for i in range(0, len(missing), fleet_size)]
+
+
+def parse_seeds(text, inclusive=False):
+    """"0:100" is the seeds 0 to 99; "3,5,7:9" are 3, 5, 7 and 8. Raises ValueError for anything else."""
+    seeds = []
+    for part in text.split(","):
+        numbers = part.split(":")
+        if not all(n.isdecimal() for n in numbers) or len(numbers) > 2:
+            raise ValueError(f"seeds are written like 0:100 or 3,5,7:9, not {text!r}")
+        first = int(numbers[0])
+        seeds += range(first, int(numbers[-1]) + (inclusive or len(numbers) == 1))
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are written like 0:100 or 3,5,7:9, each once, not {text!r}")
+    return seeds
+
+
+def sweep(config, seeds, fleet_size=16, n_jobs=1, folder=BOOK_FLEETS, device="cpu", progress=True):
+    """Train the seeds that `folder` lacks, `n_jobs` fleets side by side, and return the stored sweep.
+
+    The work goes through joblib: inside `joblib.parallel_config(backend="dask")`, or "ray", a cluster takes it.
+    """
+    blocks = blocks_to_do(config, seeds, fleet_size, folder)
+    jobs = (joblib.delayed(train_block)(config, block, folder, device, progress) for block in blocks)
+    done = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
+    successes = 0
+    with tqdm(total=sum(map(len, blocks)), unit="seed", desc=sweep_name(config), disable=not progress) as bar:
+        for outcomes in done:
+            successes += int((outcomes["board_right"] == SUCCESS).sum())
+            bar.update(len(outcomes))
+            bar.set_postfix(successes=successes)
+    return read_sweep(config, folder)
