@@ -1,0 +1,117 @@
+"""Is an adder right? The board's protocol, and what it cannot see: long ripples and rare patterns of carries.
+
+An adder is any function of two lists of whole numbers that returns the list of their sums (or whatever it makes of them;
+an exception for a pair is a wrong answer). Nothing here is ever used to train or to choose a model.
+"""
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from lab.stats import one_sided_lower
+from lab.ten_digits import (DIGITS, FORMATS, TEST_SEEDS, board_pairs, pattern_pairs, stratified_pairs,
+                            uniform_weights)
+
+__all__ = "Verification verify one_by_one adder_of smallest_margin".split()
+
+THRESHOLD = 0.99                                              # of the board
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of `verify`. `ripples`: one row per longest ripple (ripple, pairs, wrong, weight among uniform pairs);
+    `patterns`: the same per number of columns that carry out, over all 1,024 patterns; `wrong`: up to ten wrong sums."""
+    board_right: int
+    board_pairs: int
+    ripples: pd.DataFrame
+    patterns: pd.DataFrame
+    error_rate: float             # under uniform pairs, from the ripple strata
+    error_bound: float            # and a bound that holds with 95 % confidence
+    wrong: list
+
+    @property
+    def passes_board(self):
+        return self.board_right >= THRESHOLD * self.board_pairs
+
+    @property
+    def passes_strata(self):
+        """No error on the stratified set, nor on the patterns of carries."""
+        return not self.ripples["wrong"].any() and not self.patterns["wrong"].any()
+
+    def report(self):
+        """The result as text."""
+        lines = [f"board's test: {self.board_right:,} of {self.board_pairs:,} right "
+                 f"({'passed' if self.passes_board else 'not passed'}: at least {THRESHOLD:.0%} is asked)",
+                 "by longest ripple (both orders of the operands):", self.ripples.to_string(index=False),
+                 f"patterns of carries: {self.patterns['wrong'].sum()} wrong of {self.patterns['pairs'].sum():,} pairs, "
+                 f"all {2**DIGITS:,} patterns",
+                 f"error rate under uniform pairs: {self.error_rate:.2g}, below {self.error_bound:.2g} with 95 % confidence",
+                 f"stratified test: {'passed' if self.passes_strata else 'NOT passed'}"]
+        return "\n".join(lines + [f"  wrong: {a} + {b} = {a + b}, not {c}" for a, b, c in self.wrong])
+
+
+def verify(adder, per_ripple=1000, per_pattern=8):
+    """Test an adder: a function of two lists of whole numbers that returns a list. See Verification."""
+    wrong_sums = []
+
+    def wrong(a, b):
+        a, b = a.tolist(), b.tolist()
+        answers = list(adder(a, b))
+        if len(answers) != len(a):
+            raise ValueError(f"the adder gave {len(answers)} answers to {len(a)} sums")
+        wrong_sums.extend((x, y, z) for x, y, z in zip(a, b, answers) if z != x + y)
+        return torch.tensor([z != x + y for x, y, z in zip(a, b, answers)])
+
+    a, b = board_pairs()
+    board_wrong = wrong(a, b)
+    a, b, ripple = stratified_pairs(per_ripple, TEST_SEEDS["ripple"])
+    failed = wrong(a, b)
+    weights = uniform_weights("ripple").tolist()
+    ripples = pd.DataFrame([{"ripple": r, "pairs": int((ripple == r).sum()), "wrong": int(failed[ripple == r].sum()),
+                             "weight": weights[r]} for r in range(DIGITS)])
+    a, b, pattern = pattern_pairs(per_pattern, TEST_SEEDS["patterns"])
+    failed, carries = wrong(a, b), sum(pattern >> i & 1 for i in range(DIGITS))
+    patterns = pd.DataFrame([{"columns that carry": k, "patterns": math.comb(DIGITS, k), "pairs": int((carries == k).sum()),
+                              "wrong": int(failed[carries == k].sum())} for k in range(DIGITS + 1)])
+    # A pair and its exchange are one independent case; each stratum's bound at 1 - 0.05 / 10 makes the sum hold at 95 %.
+    upper = [1 - one_sided_lower(row.pairs // 2 - math.ceil(row.wrong / 2), row.pairs // 2, 1 - 0.05 / DIGITS)
+             for row in ripples.itertuples()]
+    rate = float((ripples["weight"] * ripples["wrong"] / ripples["pairs"]).sum())
+    return Verification(len(board_wrong) - int(board_wrong.sum()), len(board_wrong), ripples, patterns, rate,
+                        float(sum(u * w for u, w in zip(upper, weights))), wrong_sums[:10])
+
+
+def one_by_one(add, model, progress=False):
+    """The adder of a submission file: its `add(model, a, b)`, asked pair by pair; an exception is a wrong answer."""
+    def adder(a, b):
+        answers = []
+        for x, y in tqdm(zip(a, b), total=len(a), unit="sum", disable=not progress, leave=False):
+            try:
+                answers.append(add(model, x, y))
+            except Exception as error:                         # the board's rule
+                answers.append(f"{type(error).__name__}: {error}")
+        return answers
+    return adder
+
+
+def adder_of(model):
+    """The adder that a model of this project is: greedy decoding in batches."""
+    return lambda a, b: FORMATS[model.config.format].answer_pairs(model, torch.tensor(a), torch.tensor(b)).tolist()
+
+
+@torch.no_grad()
+def smallest_margin(model, a, b, batch_size=4096):
+    """The smallest lead, in logits, of the right digit over the best other one, over all sums and digits of a and b.
+
+    a, b: (N,) int64. Negative where a digit is wrong. The right digits stand before it (teacher forcing).
+    """
+    format, lead = FORMATS[model.config.format], math.inf
+    for x, y in zip(a.split(batch_size), b.split(batch_size)):
+        sequences = format.sequences(x, y)
+        logits = model(sequences[:, :-1])[:, format.prompt - 1:format.prompt - 1 + format.answer]          # (B, 11, V)
+        targets = sequences[:, format.prompt:format.prompt + format.answer, None]
+        right = logits.gather(2, targets)[..., 0]
+        lead = min(lead, (right - logits.scatter(2, targets, -math.inf).amax(2)).min().item())
+    return lead
