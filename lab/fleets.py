@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from lab.micro_adder import MicroAdderConfig
 from lab.position_only import loss_and_gradients, predicted_digits
 from lab.ten_digits import (DIGITS, FORMATS, TEST_SEEDS, VALIDATION_SEEDS, board_pairs, mixed_pairs, stratified_pairs,
-                            uniform_pairs)
+                            uniform_pairs, with_nines)
 
 CHUNK = 50                              # steps whose examples are drawn together
 DATA_SEED_OFFSET = 1_000_000            # seeds are below this: no stream of examples is a validation or a test stream
@@ -45,6 +45,8 @@ class Recipe:
     carry_fade: tuple = (15_000, 45_000)                # the share falls in a straight line to carry_floor between these
     carry_floor: float = 0.0
     lr_factors: tuple = ()              # ((tensor name, factor), ...)
+    nines_share: float = 0.0            # in this share of the examples each column becomes 9 + 9 ...
+    nines_chance: float = 0.2           # ... with this probability
     evaluate_every: int = 2_000
     stop_after_perfect: int = 10_000    # a seed ends when every evaluation of this many steps was perfect (None: never)
 
@@ -101,6 +103,8 @@ class Examples:
         digits = per_example([recipe.digits_at(s) for s in steps], torch.int64)
         share = per_example([recipe.carry_share_at(s) for s in steps], torch.float64)
         a, b = mixed_pairs(n * recipe.batch_size, self.generator, digits, share)
+        if recipe.nines_share:
+            a, b = with_nines(a, b, self.generator, digits, recipe.nines_share, recipe.nines_chance)
         return self.format.columns(a, b).view(-1, n, recipe.batch_size).transpose(0, 1)
 
 

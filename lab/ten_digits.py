@@ -14,7 +14,7 @@ import torch
 from _common import EOS, EQUALS, PLUS, generate
 
 __all__ = """DIGITS FORMATS Format board_pairs column_patterns longest_ripple stratified_pairs pattern_pairs uniform_weights
-             answer_pairs uniform_pairs carry_pairs mixed_pairs digits_of VALIDATION_SEEDS TEST_SEEDS""".split()
+             answer_pairs uniform_pairs carry_pairs mixed_pairs with_nines digits_of VALIDATION_SEEDS TEST_SEEDS""".split()
 
 DIGITS = 10
 LARGEST = 10**DIGITS - 1
@@ -268,6 +268,19 @@ def mixed_pairs(n, generator, largest_digits, carry_share):
         return uniform_a, uniform_b
     structured = _carry_sums(a[rows], b[rows], rest[rows], digits[rows], powers)
     return uniform_a.index_copy(0, rows, structured[0]), uniform_b.index_copy(0, rows, structured[1])
+
+
+def with_nines(a, b, generator, largest_digits, share, chance):
+    """The pairs with, in a share of them, each of the lowest largest_digits columns turned into 9 + 9 by chance: two (n,).
+
+    Uniform pairs show a column 9 + 9 once in a hundred; the smallest adders err there last.
+    """
+    device = a.device
+    worth = 10 ** torch.arange(DIGITS, device=device)
+    inside = torch.arange(DIGITS, device=device) < torch.as_tensor(largest_digits, device=device).expand(len(a))[:, None]
+    draw = torch.rand(len(a), DIGITS + 1, generator=generator, device=device)
+    turned = (draw[:, :DIGITS] < chance) & inside & (draw[:, DIGITS:] < share)     # (n, 10)
+    return tuple(x + ((9 - digits_of(x, DIGITS)) * turned * worth).sum(1) for x in (a, b))
 
 
 @functools.cache

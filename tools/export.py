@@ -13,7 +13,7 @@ import textwrap
 from pathlib import Path
 
 import _common
-from lab import micro_adder, ten_digits
+from lab import micro_adder, rotary_adder, ten_digits
 from lab.counting import board_count, strict_count
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
@@ -21,9 +21,9 @@ from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
 LEFT_OUT = {"build", "label", "n_targets", "position_only", "position_only_parts", "columns"}      # only training uses them
 SHARED = [_common._whole_number, _common._device_of, _common.generate, ten_digits.digits_of, ten_digits.Format]
 DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adder.MicroAdder, micro_adder.rotate_pairs,
-                                        micro_adder.check_tokens, micro_adder._start]}
-CONSTANTS = {_common: ("PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"),
-             micro_adder: ("CONTEXT", "SPECIALS", "CHOICES")}
+                                        micro_adder.check_tokens, micro_adder._start],
+               rotary_adder.RotaryAdder: [rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder, micro_adder.check_tokens]}
+CONSTANTS = {_common: ("PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS")}
 
 
 def source_of(definition):
@@ -49,6 +49,7 @@ def submission(model, architecture, tricks=(), author=""):
     metadata = {"name": f"{type(model).__name__} {board_count(model)}", "author": author, "params": board_count(model),
                 "strict_params": strict_count(model), "architecture": architecture, "tricks": list(tricks)}
     constants = [f"{name} = {getattr(module, name)!r}" for module, names in CONSTANTS.items() for name in names]
+    constants.append(f"CHOICES = {sys.modules[type(model).__module__].CHOICES!r}")
     build = [f"SETTINGS = {settings!r}", f"FORMAT = {ten_digits.FORMATS[config.format]!r}", f"METADATA = {metadata!r}",
              "WEIGHTS = {\n" + "".join(f"    {name!r}: {value!r},\n" for name, value in weights.items()) + "}"]
     functions = f'''

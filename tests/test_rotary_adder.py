@@ -1,0 +1,116 @@
+"""The rotary adders: against a scalar implementation, counts by hand, the fleet's gradient, the columns 9 + 9."""
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from _common import generate
+from lab.counting import board_count, strict_count
+from lab.fleets import StackedModels
+from lab.rotary_adder import ROTARY_ADDERS, RotaryAdder, RotaryAdderConfig
+from lab.sweeps import preset
+from lab.ten_digits import FORMATS, digits_of, uniform_pairs, with_nines
+from tools import export, verify
+
+
+def shaken(config, seeds):
+    models = StackedModels.untrained(config, seeds, torch.device("cpu"))
+    models.model.double(), models.alone.double()
+    noise = torch.randn(models.flat.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    models.bind(models.flat.double() + 0.2 * noise)
+    return models
+
+
+@pytest.mark.parametrize("name", ROTARY_ADDERS)
+def test_counts(name):
+    assert board_count(RotaryAdder(ROTARY_ADDERS[name])) == int(name[1:3])
+
+
+def test_counts_by_hand():
+    model = RotaryAdder()
+    assert board_count(model) == 3 + 2 + 2 + 3 + 6 + 6 + 3 and strict_count(model) == 25 + 2 + 1 + 1     # key, period, eps
+    assert strict_count(RotaryAdder(ROTARY_ADDERS["r22-fixed-write"])) == 22 + 3 + 4
+
+
+def test_against_a_scalar_implementation():
+    models = shaken(RotaryAdderConfig(), [3])
+    w = {name: value[0].tolist() for name, value in models.named().items()}
+    tokens = FORMATS["digits only"].sequences(*uniform_pairs(1, torch.Generator().manual_seed(5)))[0, :33].tolist()
+    A, S, phi, (start, stride), eps = w["A"][0], w["S"][0], w["phi"][0], w["arc"], float(models.model.eps)
+    arc = [(A * math.cos(start + d * stride), A * math.sin(start + d * stride)) for d in range(10)]
+
+    def norm(x):
+        scale = math.sqrt(sum(v * v for v in x) / len(x) + eps)
+        return [v / scale * g for v, g in zip(x, w["w"])]
+
+    for row in (21, 27, 31):
+        scores = [S * math.cos(2 * math.pi * (row - t - phi) / 11) for t in range(row + 1)]
+        weights = [math.exp(score - max(scores)) for score in scores]
+        read = sum(a / sum(weights) * sum(h * v for h, v in zip(norm([*arc[d], 0.0]), w["value"]))
+                   for a, d in zip(weights, tokens))
+        x = [v + read * b for v, b in zip([*arc[tokens[row]], 0.0], w["write"])]
+        hidden = [sum(a * b for a, b in zip(line, norm(x))) for line in w["W_1"]]
+        hidden = [u * 0.5 * (1 + math.erf(u / math.sqrt(2))) for u in hidden]
+        x = [v + sum(h * line[j] for h, line in zip(hidden, w["H"])) for j, v in enumerate(x)]
+        head = [sum(a * b for a, b in zip(line, norm(x))) for line in w["H"]]
+        models.alone.load_state_dict({name: value[0] for name, value in models.named().items()})
+        logits = models.alone(torch.tensor([tokens[:row + 1]]))[0, -1]
+        assert logits.tolist() == pytest.approx([head[0] * x + head[1] * y for x, y in arc], rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ROTARY_ADDERS)
+def test_the_fleets_gradient_is_autograds(name):
+    config, generator = ROTARY_ADDERS[name], torch.Generator().manual_seed(3)
+    models = shaken(config, range(3))
+    sequences = torch.stack([FORMATS["digits only"].sequences(*uniform_pairs(8, generator)) for _ in range(3)])
+    loss, gradient = models.gradients(sequences.mT.contiguous())
+    for s in range(3):
+        models.alone.load_state_dict({key: value[s] for key, value in models.named().items()})
+        models.alone.zero_grad()
+        expected = F.cross_entropy(models.alone(sequences[s][:, :33])[:, 21:32].transpose(1, 2), sequences[s][:, 22:33])
+        expected.backward()
+        assert float(loss[s]) == pytest.approx(float(expected.detach()), rel=1e-10)
+        flat = torch.cat([p.grad.flatten() for p in models.alone.parameters()])
+        torch.testing.assert_close(gradient[s], flat, rtol=1e-8, atol=1e-10)
+
+
+def test_the_wave_has_its_peaks_where_the_operands_are():
+    model = RotaryAdder(RotaryAdderConfig(S_start=30.0, phi_start=(10.3, 10.3)))
+    pattern = model.attention_weights(33)
+    for i in range(1, 10):
+        row = 21 + i
+        assert set(pattern[row].topk(2).indices.tolist()) == {i, 11 + i}           # X_i and Y_i
+        assert torch.allclose(pattern[row, i], pattern[row, 11 + i], rtol=1e-4)
+    assert torch.allclose(pattern.sum(-1), torch.ones(33))
+
+
+def test_columns_of_nines():
+    generator = torch.Generator().manual_seed(0)
+    a, b = uniform_pairs(20_000, generator, 6)
+    c, d = with_nines(a, b, generator, 6, 0.25, 0.2)
+    nines = (digits_of(c, 10) == 9) & (digits_of(d, 10) == 9)
+    assert not nines[:, 6:].any()
+    assert nines[:, :6].double().mean().item() == pytest.approx(0.01 + 0.25 * 0.2 * 0.99, abs=0.005)
+    untouched = (c == a) & (d == b)
+    assert untouched.double().mean().item() == pytest.approx(0.75 + 0.25 * 0.8**6, abs=0.02)
+
+
+def test_one_decoding_loop_and_one_export_for_all(tmp_path):
+    model = RotaryAdder(RotaryAdderConfig(), seed=4).eval()
+    a, b = uniform_pairs(5, torch.Generator().manual_seed(2))
+    prompt = FORMATS["digits only"].sequences(a, b)[:, :22]
+    assert generate(model, prompt, 11).shape == (5, 33)
+    (tmp_path / "r25.py").write_text(export.submission(model, "as made"))
+    module = verify.load_submission(tmp_path / "r25.py")
+    exported, metadata = module.build_model()
+    assert metadata["params"] == 25 and metadata["strict_params"] == 29
+    assert torch.equal(generate(exported, prompt, 11), generate(model, prompt, 11))
+    assert preset("r25").recipe.nines_share == 0.25 and preset("r25").model.label == "r25"
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="value may be one of own, write, head"):
+        RotaryAdderConfig(value="tied")
+    with pytest.raises(ValueError, match="scratch may be 0, 1 or 2"):
+        RotaryAdderConfig(scratch=0, write="scratch")
