@@ -96,12 +96,12 @@ class Examples:
     def draw(self, step, n):
         recipe, device = self.recipe, self.generator.device
 
-        def per_example(values, dtype):
-            return torch.tensor(values, dtype=dtype, device=device).repeat_interleave(recipe.batch_size)
+        def per_example(values):
+            return torch.tensor(values).repeat_interleave(recipe.batch_size)
 
         steps = range(step, step + n)
-        digits = per_example([recipe.digits_at(s) for s in steps], torch.int64)
-        share = per_example([recipe.carry_share_at(s) for s in steps], torch.float64)
+        digits = per_example([recipe.digits_at(s) for s in steps]).to(device)
+        share = per_example([recipe.carry_share_at(s) for s in steps])
         a, b = mixed_pairs(n * recipe.batch_size, self.generator, digits, share)
         if recipe.nines_share:
             a, b = with_nines(a, b, self.generator, digits, recipe.nines_share, recipe.nines_chance)
@@ -195,7 +195,8 @@ class Fleet:
     def __init__(self, config, seeds, device="cpu"):
         self.config, self.recipe, self.device = config, config.recipe, torch.device(device)
         self.seeds = [int(seed) for seed in seeds]
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or not 0 <= min(self.seeds) <= max(self.seeds) < DATA_SEED_OFFSET:
+        distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
+        if not distinct or not 0 <= min(self.seeds) <= max(self.seeds) < DATA_SEED_OFFSET:
             raise ValueError(f"seeds must be distinct whole numbers from 0 to {DATA_SEED_OFFSET - 1}, not {self.seeds}")
         self.models = StackedModels.untrained(config.model, self.seeds, self.device)
         self.moment, self.square = torch.zeros_like(self.models.flat), torch.zeros_like(self.models.flat)
@@ -207,7 +208,7 @@ class Fleet:
         self.ended = {}                                        # seed -> how, at which step
         self.final = torch.zeros_like(self.models.flat)        # the weights of seeds that have ended
         self.history = []                                      # one dictionary per seed and evaluation
-        self.loss_sum = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
+        self.loss_sum = torch.zeros(len(self.seeds), dtype=torch.float64)          # on the CPU: MPS has no float64
         factors = dict(self.recipe.lr_factors)
         if not set(factors) <= set(self.models.shapes):
             raise ValueError(f"lr_factors names {sorted(set(factors) - set(self.models.shapes))}: "
@@ -252,8 +253,8 @@ class Fleet:
             losses = torch.empty(n, len(self.active), device=self.device)
             for i in range(n):
                 losses[i] = self._train_step(chunk[:, i].long())
-            self.loss_sum += losses.double().sum(0)
-            sound = losses.isfinite().all(0) & self.models.flat.isfinite().all(1)
+            self.loss_sum += losses.cpu().double().sum(0)
+            sound = (losses.isfinite().all(0) & self.models.flat.isfinite().all(1)).cpu()
             if not sound.all():                                # looked at once a chunk: a look waits for a GPU
                 for row in (~sound).nonzero()[:, 0].tolist():
                     bad = (~losses[:, row].isfinite()).nonzero()
@@ -309,11 +310,10 @@ class Fleet:
     def _keep(self, rows):
         if rows.all():
             return
-        rows = rows.to(self.device)
-        self.models.bind(self.models.flat[rows].contiguous())
-        self.moment, self.square, self.decay, self.loss_sum = (
-            x[rows].contiguous() for x in (self.moment, self.square, self.decay, self.loss_sum))
         self.active = [i for i, kept in zip(self.active, rows.tolist()) if kept]
+        self.loss_sum, rows = self.loss_sum[rows], rows.to(self.device)
+        self.models.bind(self.models.flat[rows].contiguous())
+        self.moment, self.square, self.decay = (x[rows].contiguous() for x in (self.moment, self.square, self.decay))
 
     # -- results
 
@@ -367,8 +367,9 @@ class Fleet:
         if about["config"] != json.loads(json.dumps(asdict(config))) or about["seeds"] != fleet.seeds:
             raise ValueError(f"{path} is of another configuration or other seeds ({about['seeds']})")
         fleet.models.bind(state["flat"].to(fleet.device))
-        fleet.moment, fleet.square, fleet.decay, fleet.loss_sum, fleet.final = (
-            state[name].to(fleet.device) for name in ("moment", "square", "decay", "loss_sum", "final"))
+        fleet.moment, fleet.square, fleet.decay, fleet.final = (
+            state[name].to(fleet.device) for name in ("moment", "square", "decay", "final"))
+        fleet.loss_sum = state["loss_sum"]
         fleet.active, fleet.step, fleet.seconds, fleet.history = (
             about[name] for name in ("active", "step", "seconds", "history"))
         fleet.perfect_since, fleet.ended = ({int(seed): value for seed, value in about[name].items()}
@@ -390,8 +391,8 @@ def score(models, uniform, stratified):
     targets right) and tokens (of all targets) on the uniform set, exact on the stratified one."""
     first = FORMATS[models.config.format].prompt
     right = [models.digits(c.long()) == c.long()[first:first + models.config.n_targets] for c in (uniform, stratified)]
-    exact, ripple = (r.all(1).double().mean(1).tolist() for r in right)
-    return exact, right[0].double().mean((1, 2)).tolist(), ripple
+    exact, ripple = (r.all(1).cpu().double().mean(1).tolist() for r in right)
+    return exact, right[0].cpu().double().mean((1, 2)).tolist(), ripple
 
 
 def _validation(format, device, n_uniform=3_000, per_ripple=100):

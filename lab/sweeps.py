@@ -29,8 +29,8 @@ from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
 MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig)}
-CODE = store.code_hash([store.ROOT / "lab" / name for name in ("fleets.py", "position_only.py", "micro_adder.py", "rotary_adder.py",
-                                                             "ten_digits.py")])
+CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in
+                        ("fleets", "position_only", "micro_adder", "rotary_adder", "ten_digits")])
 SUCCESS = 10_010                          # right answers on the board's test
 
 
@@ -118,7 +118,8 @@ def read_sweep_folder(place):
     except (KeyError, TypeError, ValueError) as error:
         raise store.DamagedRun(f"stored sweep {place.name}: config.json is not understood: {error}") from None
     if sweep_name(config) != place.name:
-        raise store.DamagedRun(f"stored sweep {place.name}: config.json describes {sweep_name(config)}. {store.remedy_for(place)}")
+        raise store.DamagedRun(f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
+                               f"{store.remedy_for(place)}")
     tables = [pd.read_csv(io.BytesIO(files[name])) for name in ("outcomes.csv", "history.csv")]
     return Sweep(config, *tables, load_tensors(files["weights.safetensors"]), provenance, place)
 

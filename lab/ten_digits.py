@@ -83,8 +83,8 @@ class Format:
                 quotient = (rest / 10).floor_()
                 out[start + (width - 1 - i if backwards else i)] = rest.sub_(quotient, alpha=10)
                 rest = quotient
-        for at, mark in zip((DIGITS, 2 * DIGITS + 1, 3 * DIGITS + 3), (0, 0, 0) if self.one_token_marks else (PLUS, EQUALS, EOS)):
-            out[at] = mark
+        for at, mark in ((DIGITS, PLUS), (2 * DIGITS + 1, EQUALS), (3 * DIGITS + 3, EOS)):
+            out[at] = 0 if self.one_token_marks else mark
         return out
 
     def answer_pairs(self, model, a, b, batch_size=4096):
@@ -253,15 +253,15 @@ def carry_pairs(n, generator, largest_digits=DIGITS):
 def mixed_pairs(n, generator, largest_digits, carry_share):
     """n pairs, a share of them from the carry sampler and the others uniform: two (n,) int64.
 
-    largest_digits and carry_share are numbers, or (n,) tensors on the generator's device. Whatever they are, an
+    largest_digits and carry_share are numbers, or (n,) tensors (the shares on the CPU). Whatever they are, an
     example uses the same random numbers: so recipes that differ in them see the same stream where they agree.
     """
     a, b, rest = _draw(n, generator)
     device = a.device
     powers = 10 ** torch.arange(DIGITS + 1, device=device)
     digits = torch.as_tensor(largest_digits, device=device).expand(n)
-    share = torch.as_tensor(carry_share, device=device, dtype=torch.float64).expand(n)
-    chosen, rest = rest % 2**20 < share * 2**20, rest // 2**20
+    below = (torch.as_tensor(carry_share, dtype=torch.float64) * 2**20).ceil().long().to(device).expand(n)
+    chosen, rest = rest % 2**20 < below, rest // 2**20
     uniform_a, uniform_b = a % powers[digits], b % powers[digits]
     rows = chosen.nonzero()[:, 0]
     if not len(rows):

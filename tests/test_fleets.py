@@ -70,7 +70,8 @@ def test_the_written_out_gradient_is_autograds(name, groups):
         alone = micro_adder(name).double()
         alone.load_state_dict({key: value[s] for key, value in models.named().items()})
         rows = slice(21, 21 + config.n_targets)
-        expected = F.cross_entropy(alone(sequences[s][:, :33])[:, rows].transpose(1, 2), sequences[s][:, 22:22 + config.n_targets])
+        targets = sequences[s][:, 22:22 + config.n_targets]
+        expected = F.cross_entropy(alone(sequences[s][:, :33])[:, rows].transpose(1, 2), targets)
         expected.backward()
         assert float(loss[s]) == pytest.approx(float(expected.detach()), rel=1e-10)
         for key, p in alone.named_parameters():
@@ -122,7 +123,8 @@ def test_a_fleet_resumes_to_the_same_bits(quick, tmp_path):
 
 def test_a_killed_sweep_resumes_to_the_same_bits(tmp_path):
     settings = ["steps=400", "batch_size=16", "evaluate_every=50", "warmup_steps=10", "stop_after_perfect=None"]
-    command = [sys.executable, "-m", "tools.sweep", "--model", "57", "--seeds", "0:2", "--jobs", "1", "--folder", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "tools.sweep", "--model", "57", "--seeds", "0:2", "--jobs", "1"]
+    command += ["--folder", str(tmp_path / "killed")]
     command += [part for setting in settings for part in ("--set", setting)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -71,7 +71,8 @@ def add(model, a: int, b: int) -> int:
     return add_many(model, [a], [b])[0]
 '''
     head = f'"""{metadata["name"]}: an adder of two ten-digit numbers. Written by tools/export.py; needs only torch."""'
-    imports = "import math\nfrom dataclasses import dataclass\n\nimport torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+    imports = ("import math\nfrom dataclasses import dataclass\n\n"
+               "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n")
     definitions = [source_of(d).replace("np.integer", "int") for d in SHARED + DEFINITIONS[type(model)]]
     return "\n".join([head, imports, *constants, "\n", "\n\n\n".join(definitions), "\n", *build, functions])
 
