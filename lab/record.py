@@ -84,11 +84,20 @@ def note_run(run):
     """Add a run to the chapter's list: what it was, where it came from, how long it took."""
     _origins.add(run.origin)
     if _chapter is not None:
-        entry = {"run": run.name, "origin": run.origin,
+        entry = {"run": run.name, "origin": run.origin, "seed": run.config.seed, "differs": run.differs,
                  **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
         if entry not in _chapter["runs"]:
             _chapter["runs"].append(entry)
             _write()
+
+
+def run_list():
+    """Every run that the chapter has used so far, as a Markdown table: what it was, where it came from, how long it took."""
+    where = {"book": "stored with the book", "yours": "trained by you"}
+    lines = ["| run | differs from the reference | came from | device | minutes |", "|:--|:--|:--|:--|--:|"]
+    lines += [f"| `{run['run']}` | {run['differs'] or 'nothing'} | {where[run['origin']]} | {run['device_name']} | {run['seconds'] / 60:.1f} |"
+              for run in (_chapter or {"runs": []})["runs"]]
+    return Markdown("\n".join(lines))
 
 
 def show_figure(figure, label):

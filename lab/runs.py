@@ -94,6 +94,13 @@ class Run:
     def name(self):
         return store.run_name(self.config)
 
+    @property
+    def differs(self):
+        """What sets this run apart from the reference recipe, as text; the seed, and when to stop, left aside."""
+        settings = [(f.name, getattr(self.config, f.name), f.default) for f in fields(self.config)]
+        return ", ".join(f"{name} {value}" for name, value, default in settings
+                         if value != default and name not in ("seed", "extra_epochs", "stop_at"))
+
     def model(self, device=DEVICE):
         """The trained AdditionTransformer, in evaluation mode."""
         model = new_model(self.config)

@@ -23,7 +23,7 @@ def chapter(tmp_path, monkeypatch):
 
 
 def run_of(origin):
-    return SimpleNamespace(name=f"run-{origin}", origin=origin, provenance=dict(
+    return SimpleNamespace(name=f"run-{origin}", origin=origin, config=SimpleNamespace(seed=1), differs="lr 0.1", provenance=dict(
         seconds=1.0, device_name="cpu", threads=1, torch="2", date="now"))
 
 
@@ -71,6 +71,13 @@ def test_runs_are_listed_once(chapter):
     for _ in range(3):
         record.note_run(run_of("book"))
     assert [run["run"] for run in chapter()["runs"]] == ["run-book"]
+
+
+def test_a_chapter_says_where_its_runs_came_from(chapter):
+    record.note_run(run_of("book"))
+    record.note_run(run_of("yours"))
+    assert "| `run-book` | lr 0.1 | stored with the book | cpu | 0.0 |" in record.run_list().data
+    assert "| `run-yours` | lr 0.1 | trained by you | cpu | 0.0 |" in record.run_list().data
 
 
 def test_figures_are_exported_for_slides(chapter, tmp_path):
