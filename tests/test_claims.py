@@ -1,0 +1,54 @@
+"""What the built book claims: every statement held, and none held on the results that should contradict it."""
+import json
+import re
+
+import pytest
+
+from lab.record import RECORDS, ROOT
+from lab.store import BOOK_RUNS, stored_places
+
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.qmd"))
+
+
+@pytest.fixture(scope="module")
+def records(built_book):
+    return {stem: json.loads((RECORDS / f"{stem}.json").read_text()) for stem in CHAPTERS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_claim_holds_and_its_counterexample_does_not(records, stem):
+    claims = records[stem]["claims"]
+    assert len(claims) >= 5
+    assert [c["label"] for c in claims if not c["holds"]] == []
+    assert [c["label"] for c in claims if c["counterexample_holds"]] == []
+    assert not any(c["own_runs"] for c in claims)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_claim_of_the_source_was_made(records, stem):
+    source = (ROOT / "chapters" / f"{stem}.qmd").read_text(encoding="utf-8")
+    assert re.findall(r'^claim\("([^"]+)"', source, re.M) == [c["label"] for c in records[stem]["claims"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_statement_carries_a_number_it_was_checked_with(records, stem):
+    """A claim whose sentence holds no figure cannot be read against the results. Words for small numbers count."""
+    words = r"\d|\bno\b|\bnone\b|\bevery\b|\bboth\b|\bone\b|\btwo\b|\bthree\b|\bnothing\b"
+    assert [c["label"] for c in records[stem]["claims"] if not re.search(words, c["sentence"], re.I)] == []
+
+
+@pytest.mark.slow
+def test_every_run_that_the_book_uses_is_stored_with_it(records, built_book):
+    used = {run["run"] for record in records.values() for run in record["runs"]}
+    assert used and used <= {place.name for place in stored_places(BOOK_RUNS)}
+
+
+@pytest.mark.slow
+def test_the_appendix_lists_every_claim(records, built_book):
+    page = (built_book / "chapters" / "how-computed.html").read_text(encoding="utf-8")
+    for record in records.values():
+        for claim in record["claims"]:
+            assert claim["label"] in page
