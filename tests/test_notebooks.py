@@ -1,4 +1,5 @@
 """The notebooks: what they say, that nothing of a solution is in the readers', and that they run from anywhere."""
+import asyncio
 import os
 import subprocess
 import sys
@@ -6,10 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from small_book import write_small_book
 
 from lab.exercises import read_exercises
+from tools.execute import run_notebook
 from tools.notebooks import (FIND_BOOK, HOW_TO_RUN, make_notebooks, split_blocks, without_record, write_notebooks)
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -223,7 +224,7 @@ def test_the_notebook_runs_from_another_folder(notebooks, stem, edition, tmp_pat
     notebook = nbformat.from_dict(notebooks[edition][stem])
     record = ROOT / "_record" / f"{stem}.json"
     before = record.read_bytes() if record.exists() else None
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    asyncio.run(run_notebook(notebook, tmp_path, timeout=600))
     assert (record.read_bytes() if record.exists() else None) == before, "a notebook must leave no record"
     expected = {label: edition == "instructor" for label, exercise in EXERCISES.items() if exercise.path.stem == stem}
     assert verdicts_of(notebook.cells) == expected

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import nbformat
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
@@ -65,6 +68,19 @@ async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list
     return dict(results)
 
 
+async def run_notebook(notebook: nbformat.NotebookNode, folder: Path, timeout: int | None = None) -> None:
+    """Execute a notebook in place, in a kernel of its own that works in `folder`. Raises nbclient's errors.
+
+    Where the system has them, kernels talk through local sockets: two that start at once can pick the same TCP port.
+    """
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        local = {} if os.name == "nt" else {"transport": "ipc", "connection_file": os.path.join(sockets, "k.json")}
+        manager = AsyncKernelManager(kernel_name="python3", **local)
+        client = NotebookClient(notebook, km=manager, timeout=timeout, resources={"metadata": {"path": str(folder)}},
+                                extra_arguments=["--log-level=50"])  # else the kernel warns of its local sockets
+        await client.async_execute(cleanup_kc=True)
+
+
 def code_key(chapter: Chapter) -> str:
     """Hash of what the kernel is asked to run; prose and captions are not part of it."""
     parts = [part.code if isinstance(part, Cell) else part.expressions for part in chapter.parts]
@@ -81,10 +97,8 @@ async def _execute_or_reuse(root: Path, chapter: Chapter) -> list[list[dict]]:
     print(f"running {name} ...", flush=True)
     started = time.time()
     notebook = _notebook_of(chapter)
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(root)}},
-                            extra_arguments=["--log-level=50"])  # else the kernel warns of its local sockets
     try:
-        await client.async_execute()
+        await run_notebook(notebook, root)
     except (CellExecutionError, DeadKernelError) as error:
         raise ChapterError(_explain(name, notebook, error)) from None
     _raise_for_expressions(name, notebook)
