@@ -19,7 +19,7 @@ RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
 
 _chapter = None            # the record being written: a dictionary, or None outside a chapter (notebook, test)
-_origins = set()           # where the runs that this process used came from: "book", "yours"
+_runs = []                 # the runs that this process has used, each once
 _opened = set()            # files under data/ and chapters/ that this process has opened for reading
 
 
@@ -49,7 +49,7 @@ def open_chapter(name):
     global _chapter
     if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
         raise ValueError(f"there is no chapter {name!r}: give the name of a .qmd file without its suffix")
-    _chapter = {"chapter": name, "claims": [], "figures": [], "runs": [], "depends_on": {}, "settings": _settings()}
+    _chapter = {"chapter": name, "claims": [], "figures": [], "runs": _runs, "depends_on": {}, "settings": _settings()}
     shell = get_ipython()
     if shell is not None:                                # also note what is used after the last claim, figure or run
         shell.events.register("post_run_cell", lambda result: _write())
@@ -81,14 +81,12 @@ def _write():
 
 
 def note_run(run):
-    """Add a run to the chapter's list: what it was, where it came from, how long it took."""
-    _origins.add(run.origin)
-    if _chapter is not None:
-        entry = {"run": run.name, "origin": run.origin, "seed": run.config.seed, "differs": run.differs,
-                 **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
-        if entry not in _chapter["runs"]:
-            _chapter["runs"].append(entry)
-            _write()
+    """Add a run to the list: what it was, where it came from, how long it took."""
+    entry = {"run": run.name, "origin": run.origin, "seed": run.config.seed, "differs": run.differs,
+             **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
+    if entry not in _runs:
+        _runs.append(entry)
+        _write()
 
 
 def run_list():
@@ -96,7 +94,7 @@ def run_list():
     where = {"book": "stored with the book", "yours": "trained by you"}
     lines = ["| run | differs from the reference | came from | device | minutes |", "|:--|:--|:--|:--|--:|"]
     lines += [f"| `{run['run']}` | {run['differs'] or 'nothing'} | {where[run['origin']]} | {run['device_name']} | {run['seconds'] / 60:.1f} |"
-              for run in (_chapter or {"runs": []})["runs"]]
+              for run in _runs]
     return Markdown("\n".join(lines))
 
 
@@ -117,7 +115,7 @@ def show_figure(figure, label):
 
 def only_book_runs():
     """True while every run that this process has used is one of the book's own."""
-    return _origins <= {"book"}
+    return all(run["origin"] == "book" for run in _runs)
 
 
 def claim(label, sentence, holds, given, counterexample):

@@ -16,7 +16,7 @@ def chapter(tmp_path, monkeypatch):
     for name, place in (("ROOT", "."), ("RECORDS", "_record"), ("FIGURES", "figures")):
         monkeypatch.setattr(record, name, tmp_path / place)
     monkeypatch.setattr(record, "_opened", set())
-    monkeypatch.setattr(record, "_origins", set())
+    monkeypatch.setattr(record, "_runs", [])
     record.open_chapter("x")
     yield lambda: json.loads((tmp_path / "_record" / "x.json").read_text())
     monkeypatch.setattr(record, "_chapter", None)
