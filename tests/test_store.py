@@ -192,7 +192,11 @@ def test_every_run_the_chapters_ask_for_is_stored():
 
 
 def test_a_stored_run_is_still_what_the_code_makes():
-    """The first epochs of the reference run, trained again: to the last bit on the same kind of machine, else closely."""
+    """The first epochs of the reference run, trained again: nearly equal on a machine of the same name, else closely.
+
+    (Two processors of one name may add in different orders; that one machine repeats itself to the last bit is tested
+    in test_model.py.)
+    """
     stored = store.load_run(RunConfig(), store.BOOK_RUNS)
     threads = torch.get_num_threads()
     torch.set_num_threads(stored.provenance["threads"])
@@ -200,10 +204,11 @@ def test_a_stored_run_is_still_what_the_code_makes():
         _, again, _ = runs.train(RunConfig(), CPU, progress=False, epochs_only=2)
     finally:
         torch.set_num_threads(threads)
-    measured = ["loss", "accuracy", "train_accuracy", "column_1", "column_4", "lr"]
     same_machine = (stored.provenance["device_name"], stored.provenance["torch"]) == (store.device_name(CPU), torch.__version__)
-    pd.testing.assert_frame_equal(stored.history.loc[:1, measured], again[measured], check_exact=False,
-                                  rtol=1e-6 if same_machine else 0.02, atol=0 if same_machine else 0.02)
+    for columns, tolerance in ((["loss", "lr"], {"rtol": 1e-4 if same_machine else 0.02, "atol": 0}),
+                               (["accuracy", "train_accuracy", "column_1", "column_4"],
+                                {"rtol": 0, "atol": 0.002 if same_machine else 0.02})):
+        pd.testing.assert_frame_equal(stored.history.loc[:1, columns], again[columns], check_exact=False, **tolerance)
 
 
 def test_the_repository_stays_small():
