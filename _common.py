@@ -442,16 +442,18 @@ def make_optimizer(model, optimizer, weight_decay):
 
 def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=150, batch_size=512, lr=0.01,
                 warmup_steps=200, weight_decay=0.01, clip=1.0, optimizer="adamw", seed=42, log_every=10,
-                extra_epochs=None, stop_at=None, progress=True):
+                extra_epochs=None, stop_at=None, fit_factor=None, eval_every=1, measure=None, progress=True):
     """Train by next-token cross-entropy over all positions and return the history, one entry per epoch.
 
     train_X, train_Y, test_X, test_Y: int64 (N, T), moved to the model's device; answer_start: the first target column
     that belongs to the answer (2 n + 1 for sums, seq_len for reversal). The learning rate climbs for `warmup_steps`
     steps and then follows a cosine to zero at the last step; `clip` bounds the gradient's norm (None: no bound);
     `seed` fixes the order of the examples (the model's own start is fixed where the model is made). `log_every=k`
-    prints a line at epoch 1 and every k epochs (0: none). Two ways to end a run before `epochs` without changing its
-    learning-rate schedule: `stop_at=e` after epoch e, `extra_epochs=k` k epochs after test exact match first reached
-    99.9 %.
+    prints a line at epoch 1 and every k epochs (0: none). Three ways to end a run before `epochs` without changing its
+    learning-rate schedule: `stop_at=e` after epoch e; `extra_epochs=k` k epochs after test exact match first reached
+    99.9 %; `fit_factor=k` at k times the epoch in which the training rows were first fitted (99 % exact match).
+    `eval_every=k` evaluates, and writes the history, every k epochs and at the end only (an epoch of a small training
+    set is short); `measure`, a function of the model that returns a dictionary of numbers, adds them to the history.
 
     The history holds the lists `epoch` (1, 2, ...), `loss` (nats per target, mean over the epoch's examples while
     they trained), `accuracy` (test exact match), `train_accuracy` (exact match on the first 5,000
@@ -464,7 +466,8 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
     _check_examples(model, train_X, train_Y, answer_start, "train")
     _check_examples(model, test_X, test_Y, answer_start, "test")
     for name, size, low in [("epochs", epochs, 1), ("batch_size", batch_size, 1), ("warmup_steps", warmup_steps, 0),
-                            ("log_every", log_every, 0), ("seed", seed, 0), ("extra_epochs", extra_epochs or 0, 0)]:
+                            ("log_every", log_every, 0), ("seed", seed, 0), ("extra_epochs", extra_epochs or 0, 0),
+                            ("eval_every", eval_every, 1)]:
         _whole_number(name, size, low)
     last_epoch = epochs if stop_at is None else _whole_number("stop_at", stop_at, 1, epochs)
     if not lr > 0 or not weight_decay >= 0 or (clip is not None and not clip > 0):
@@ -477,7 +480,7 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
     order = torch.Generator().manual_seed(seed)
     history = {"epoch": [], "loss": [], "accuracy": [], "train_accuracy": [], "column_accuracy": [], "lr": [],
                "seconds": [], "ended": None}
-    step, reached = 0, None
+    step, reached, fitted = 0, None, None
     bar = tqdm(total=last_epoch, unit="epoch", disable=not progress, leave=False)
     try:
         for epoch in range(1, last_epoch + 1):
@@ -501,6 +504,9 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
                 bad = int((~losses.isfinite()).nonzero()[0])
                 raise TrainingDiverged(f"the loss is {losses[bad].item()} at step {bad + 1} of epoch {epoch}: "
                                        f"try a smaller lr than {lr} or more warmup_steps than {warmup_steps}")
+            bar.update()
+            if epoch % eval_every and epoch != last_epoch:
+                continue
             sizes = torch.tensor([len(rows) for rows in batches], device=device)
             right = predict_answers(model, test_X, answer_start) == test_Y[:, answer_start:]           # (N, A)
             history["epoch"].append(epoch)
@@ -508,14 +514,19 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
             history["accuracy"].append(right.all(1).double().mean().item())
             history["train_accuracy"].append(exact_match(model, sample_X, sample_Y, answer_start))
             history["column_accuracy"].append(right.double().mean(0).tolist())
+            for name, value in (measure(model) if measure else {}).items():
+                history.setdefault(name, []).append(value)
             history["lr"].append(rate)
             history["seconds"].append(time.perf_counter() - started)
-            bar.update()
             bar.set_postfix(loss=f"{history['loss'][-1]:.4f}", exact=f"{history['accuracy'][-1]:.1%}")
             if log_every and (epoch == 1 or epoch % log_every == 0):
                 tqdm.write(f"epoch {epoch:4d}   loss {history['loss'][-1]:.4f}   exact match {history['accuracy'][-1]:.1%}")
             if reached is None and history["accuracy"][-1] >= 0.999:
                 reached = epoch
+            if fitted is None and history["train_accuracy"][-1] >= 0.99:
+                fitted = epoch
+            if fitted is not None and fit_factor is not None and epoch >= fit_factor * fitted:
+                break
             if reached is not None and extra_epochs is not None and epoch >= reached + extra_epochs:
                 break
         history["ended"] = "finished" if epoch == epochs else "early"

@@ -13,7 +13,7 @@ import joblib
 from filelock import FileLock
 
 from _common import *
-from lab import record, store
+from lab import other_architectures, record, store, two_tasks
 
 CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])       # what decides a run's numbers
 
@@ -27,7 +27,7 @@ class RunConfig:
     """Everything that decides a run. The defaults are the book's reference run (seed 42) and must never change:
     stored runs are found by what differs from them. New settings are added with a default that means "as before".
     """
-    task: str = _setting("addition", "addition or reversal")
+    task: str = _setting("addition", "addition, reversal or both (one model, a task token in front)")
     seed: int = _setting(42, "fixes the initial weights and the order of the examples")
     # the data
     n_digits: int = _setting(3, "digits per operand; for reversal, digits in the string")
@@ -46,6 +46,8 @@ class RunConfig:
     causal: bool = _setting(True, "causal mask: no position sees later ones")
     ffn: bool = _setting(True, "feed-forward layers")
     norm: bool = _setting(True, "layer norms")
+    architecture: str = _setting("transformer", "transformer, convolution or gru (lab/other_architectures.py)")
+    start_from: str = _setting("random", "random weights, or those of the finished reference run of the same seed on addition or reversal")
     # the training
     epochs: int = _setting(150, "epochs of the learning-rate schedule")
     batch_size: int = _setting(512, "examples per step")
@@ -56,25 +58,36 @@ class RunConfig:
     optimizer: str = _setting("adamw", "adamw, adam or sgd (momentum 0.9)")
     extra_epochs: int = _setting(None, "end this many epochs after 99.9 % test exact match (None: go on to the end)")
     stop_at: int = _setting(None, "end after this epoch (None: go on to the end)")
+    fit_factor: int = _setting(None, "end at so many times the epoch that fitted 99 % of the training rows (None: go on)")
+    eval_every: int = _setting(1, "epochs from one evaluation to the next")
 
     def __post_init__(self):
-        if self.task not in ("addition", "reversal"):
-            raise ValueError(f"unknown task {self.task!r}: it may be addition or reversal")
-        if self.split not in ("independent", "disjoint"):
-            raise ValueError(f"unknown split {self.split!r}: it may be independent or disjoint")
+        for name, allowed in (("task", ("addition", "reversal", "both")), ("split", ("independent", "disjoint")),
+                              ("architecture", ("transformer", "convolution", "gru")),
+                              ("start_from", ("random", "addition", "reversal"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}: it may be {', '.join(allowed[:-1])} or {allowed[-1]}")
+        if self.start_from == self.task or (self.start_from != "random" and self.task == "both"):
+            raise ValueError(f"start_from={self.start_from!r} needs the other task, not task={self.task!r}")
 
     @property
     def answer_start(self):
         """The first target column that belongs to the answer."""
+        if self.task == "both":
+            return two_tasks.ANSWER_START
         return 2 * self.n_digits + 1 if self.task == "addition" else self.n_digits
 
     @property
     def max_seq_len(self):
+        if self.task == "both":
+            return two_tasks.LENGTH
         return 3 * self.n_digits + 4 if self.task == "addition" else 2 * self.n_digits + 2
 
     @property
     def floor(self):
         """The lowest expected loss, in nats per target."""
+        if self.task == "both":
+            return two_tasks.joint_floor()
         return addition_floor(self.n_digits) if self.task == "addition" else reversal_floor(self.n_digits)
 
 
@@ -99,7 +112,7 @@ class Run:
         """What sets this run apart from the reference recipe, as text; the seed, and when to stop, left aside."""
         settings = [(f.name, getattr(self.config, f.name), f.default) for f in fields(self.config)]
         return ", ".join(f"{name} {value}" for name, value, default in settings
-                         if value != default and name not in ("seed", "extra_epochs", "stop_at"))
+                         if value != default and name not in ("seed", "extra_epochs", "stop_at", "fit_factor", "eval_every"))
 
     def model(self, device=DEVICE):
         """The trained AdditionTransformer, in evaluation mode."""
@@ -117,12 +130,24 @@ def new_model(config):
     """The untrained model of a configuration; its seed fixes the initial weights (made on the CPU)."""
     with torch.random.fork_rng(devices=[]):                   # leave the caller's random numbers as they are
         torch.manual_seed(config.seed)
-        return AdditionTransformer(VOCAB_SIZE, config.d_model, config.d_ff, config.n_layers, config.max_seq_len,
-                                   config.n_heads, config.positions, config.causal, config.ffn, config.norm)
+        if config.architecture != "transformer":
+            return other_architectures.build(config.architecture, config.max_seq_len)
+        vocab_size = two_tasks.VOCAB_SIZE if config.task == "both" else VOCAB_SIZE
+        model = AdditionTransformer(vocab_size, config.d_model, config.d_ff, config.n_layers, config.max_seq_len,
+                                    config.n_heads, config.positions, config.causal, config.ffn, config.norm)
+    if config.start_from != "random":
+        two_tasks.start_from(model, finished_run(RunConfig(seed=config.seed, **REFERENCE[config.start_from]), progress=False).weights)
+    return model
+
+
+REVERSAL = {"task": "reversal", "n_digits": 5, "epochs": 80}
+REFERENCE = {"addition": {}, "reversal": REVERSAL}          # the reference recipe of each task: what a transfer starts from
 
 
 def datasets(config):
-    """(train_X, train_Y, test_X, test_Y) of a configuration."""
+    """(train_X, train_Y, test_X, test_Y) of a configuration. For both tasks: half of the rows each, addition first."""
+    if config.task == "both":
+        return (*two_tasks.make_dataset(config.n_train, config.train_seed), *two_tasks.make_dataset(config.n_test, config.test_seed))
     if config.task == "reversal":
         if config.split == "disjoint":
             raise ValueError("reversal has independent draws only: split='independent'")
@@ -140,17 +165,22 @@ def history_table(history):
     table = pd.DataFrame({name: history[name] for name in ("epoch", "loss", "accuracy", "train_accuracy")})
     for i, values in enumerate(zip(*history["column_accuracy"]), start=1):
         table[f"column_{i}"] = values
+    for name in ("addition_accuracy", "reversal_accuracy"):                    # runs on both tasks have these
+        if name in history:
+            table[name] = history[name]
     return table.assign(lr=history["lr"], seconds=[round(s, 3) for s in history["seconds"]])
 
 
 def train(config, device=DEVICE, progress=True, epochs_only=None):
     """Train a configuration from scratch: (model, history table, ended). `epochs_only`: just the first so many epochs."""
-    model = new_model(config).to(device)
+    model, data = new_model(config).to(device), datasets(config)
+    measure = two_tasks.accuracy_by_task(*data[2:], config.answer_start) if config.task == "both" else None
     history = train_model(
-        model, *datasets(config), answer_start=config.answer_start, epochs=config.epochs, batch_size=config.batch_size,
+        model, *data, answer_start=config.answer_start, epochs=config.epochs, batch_size=config.batch_size,
         lr=config.lr, warmup_steps=config.warmup_steps, weight_decay=config.weight_decay, clip=config.clip,
         optimizer=config.optimizer, seed=config.seed, log_every=0, extra_epochs=config.extra_epochs,
-        stop_at=epochs_only or config.stop_at, progress=progress)
+        stop_at=epochs_only or config.stop_at, fit_factor=config.fit_factor, eval_every=config.eval_every,
+        measure=measure, progress=progress)
     return model, history_table(history), history["ended"]
 
 

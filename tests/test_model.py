@@ -3,6 +3,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn as nn
@@ -611,3 +612,19 @@ def test_plots_return_figures_that_show_the_data():
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), maps[1])
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == labels
     _common.plt.close("all")
+
+
+def test_fit_factor_and_eval_every_and_measure():
+    """A small set is fitted, training ends at that multiple of the fitting epoch, and only every third epoch is written."""
+    X, Y = make_reversal_dataset(60, 1, seed=1)
+    torch.manual_seed(1)
+    model = AdditionTransformer(d_model=16, d_ff=16, n_layers=1, max_seq_len=4)
+    seen = []
+    history = train_model(model, X, Y, X[:20], Y[:20], answer_start=1, epochs=400, batch_size=30, lr=0.01, warmup_steps=10,
+                          fit_factor=2, eval_every=3, log_every=0, progress=False,
+                          measure=lambda model: seen.append(1) or {"evaluations": len(seen)})
+    table = pd.DataFrame({name: history[name] for name in ("epoch", "train_accuracy", "evaluations")})
+    fitted = table.loc[table["train_accuracy"] >= 0.99, "epoch"].iloc[0]
+    assert (table["epoch"] % 3 == 0).all() and table["evaluations"].tolist() == list(range(1, len(table) + 1))
+    assert table["epoch"].iloc[-1] == next(e for e in table["epoch"] if e >= 2 * fitted) and history["ended"] == "early"
+    assert len(history["seconds"]) == len(table)

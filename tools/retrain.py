@@ -1,4 +1,4 @@
-"""Train the book's runs into data/runs and write the table of all runs: `python -m tools.retrain [--all] [--jobs 2]`.
+"""Train the book's runs into data/runs and write the table of all runs: `python -m tools.retrain [--all] [--jobs 2] [--arms ...]`.
 
 Without --all only the runs that data/runs lacks. Each run uses one thread, so that its history does not depend on how
 many cores there are; --jobs of them go side by side.
@@ -37,8 +37,9 @@ def main():
     parser.add_argument("--all", action="store_true", help="train again what is stored, and replace it")
     parser.add_argument("--table", action="store_true", help="only write the table of the runs that are stored")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side (default 2)")
+    parser.add_argument("--arms", nargs="+", help="only these arms of lab/experiments.py, in this order")
     options = parser.parse_args()
-    todo = [] if options.table else [c for c in book_configs()
+    todo = [] if options.table else [c for c in book_configs(options.arms)
                                      if options.all or not (store.BOOK_RUNS / store.run_name(c)).exists()]
     print(f"{len(todo)} runs to train")
     joblib.Parallel(n_jobs=options.jobs)(joblib.delayed(train_one)(config) for config in todo)
