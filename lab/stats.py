@@ -5,14 +5,14 @@ ended before the event: all that is known is that the event would have come late
 """
 import math
 import warnings
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = """exact_interval one_sided_lower rule_of_three mean_interval kaplan_meier median_time logrank logrank_permutation
-             holm percent percent_interval""".split()
+__all__ = """exact_interval one_sided_lower rule_of_three mean_interval kaplan_meier median_time median_interval
+             prediction_interval logrank logrank_permutation friedman_exact cluster_interval holm percent percent_interval""".split()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -123,21 +123,119 @@ def logrank_permutation(times_a, censored_a, times_b, censored_b):
 
     Exact under the hypothesis that the group makes no difference, however few the runs; the smallest p-value that
     5 against 5 can give is 2/252, and 1 where no run of either group had the event. Raises as `kaplan_meier`, and
-    ValueError above 20,000 splits.
+    ValueError above 100,000 splits (5 against 20 have 53,130).
     """
     if np.all(censored_a) and np.all(censored_b):
         return 1.0
     observed = abs(logrank(times_a, censored_a, times_b, censored_b).statistic)
     n_a = len(times_a)
-    times, censored = np.r_[times_a, times_b], np.r_[censored_a, censored_b]
-    if math.comb(len(times), n_a) > 20_000:
+    times, censored = np.r_[times_a, times_b].astype(float), np.r_[censored_a, censored_b].astype(bool)
+    if math.comb(len(times), n_a) > 100_000:
         raise ValueError(f"{math.comb(len(times), n_a):,} splits are too many to enumerate; the large-sample `logrank` will do")
-    extreme = []
-    for chosen in combinations(range(len(times)), n_a):
-        in_a = np.isin(np.arange(len(times)), chosen)
-        z = abs(logrank(times[in_a], censored[in_a], times[~in_a], censored[~in_a]).statistic)
-        extreme.append(z >= observed - 1e-9)
-    return float(np.mean(extreme))
+    chosen = np.array(list(combinations(range(len(times)), n_a)))                      # (S, n_a): each split's group a
+    in_a = np.zeros((len(chosen), len(times)))                                         # (S, N)
+    np.put_along_axis(in_a, chosen, 1.0, axis=1)
+    at = np.unique(times[~censored])                                                   # (K,) distinct event times
+    at_risk, event = times[:, None] >= at, (times[:, None] == at) & ~censored[:, None]             # (N, K)
+    n, d, n_in_a, d_in_a = at_risk.sum(0), event.sum(0), in_a @ at_risk, in_a @ event              # (K,), (K,), (S, K), (S, K)
+    excess = (d_in_a - d * n_in_a / n).sum(1)                                          # (S,) observed minus expected
+    variance = (d * (n_in_a / n) * (1 - n_in_a / n) * (n - d) / np.maximum(n - 1, 1)).sum(1)
+    z = np.divide(np.abs(excess), np.sqrt(variance), out=np.zeros(len(excess)), where=variance > 0)
+    return float((z >= (observed if math.isfinite(observed) else 0.0) - 1e-9).mean())
+
+
+def median_interval(times, censored, level=0.95):
+    """An interval of the median time from order statistics: (low, high); high is infinity where it is censored.
+
+    All censored times must lie beyond all seen ones (everything was watched up to one limit). Then the two order
+    statistics that a fair coin would enclose half of the sample with hold the median with a probability of at least
+    `level`, whatever the distribution. Raises as `kaplan_meier`; ValueError for other kinds of censoring, or where the
+    sample is too small for the level (6 for 95 %).
+    """
+    ordered = _ordered(times, censored)
+    n = len(ordered)
+    rank = int(stats.binom.ppf((1 - _level(level)) / 2, n, 0.5))         # P(fewer than `rank` below the median) <= alpha / 2
+    if rank < 1:
+        raise ValueError(f"{n} times are too few for an interval of the median at {level:.0%}")
+    return ordered[rank - 1], ordered[n - rank]
+
+
+def prediction_interval(times, censored, level=0.95):
+    """Where the time of one more run will lie, from order statistics: (low, high); high may be infinity.
+
+    If the new run is exchangeable with the n runs given, it comes before the r-th fastest of them with a probability
+    of at most r / (n + 1), whatever the distribution. So with r = (n + 1)(1 - level) / 2 whole places left at each
+    end the interval holds the new time with a probability of at least `level`. Where n is too small for two ends, the
+    fast end alone is cut off and `high` is infinity, which means: later than all, or never. Censoring as in
+    `median_interval`. Raises ValueError where n is too small for one end too (19 for 95 %).
+    """
+    ordered = _ordered(times, censored)
+    places = (len(ordered) + 1) * (1 - _level(level)) + 1e-9
+    if places >= 2:
+        return ordered[int(places / 2) - 1], ordered[len(ordered) - int(places / 2)]
+    if places < 1:
+        raise ValueError(f"{len(ordered)} times are too few for a prediction interval at {level:.0%}: "
+                         f"{math.ceil(1 / (1 - level) - 1e-9) - 1} are needed")
+    return ordered[int(places) - 1], math.inf
+
+
+def _ordered(times, censored):
+    """The times in order, infinity for censored ones. Raises unless all of these come last."""
+    _censored_data(times, censored)
+    times, censored = np.asarray(times, dtype=float), np.asarray(censored)
+    if censored.any() and (~censored).any() and times[censored].min() < times[~censored].max():
+        raise ValueError("order statistics need every censored time to lie beyond every seen one")
+    return [float(time) for time in np.sort(np.where(censored, math.inf, times))]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ranks within runs; shares counted over runs
+# ---------------------------------------------------------------------------------------------------------------------
+
+def friedman_exact(values):
+    """Friedman's test of no difference between columns, exact, with ties: (mean ranks, p-value).
+
+    values: (runs, k) times or scores, infinity allowed; each run ranks its own k values, ties share a rank. The p-value
+    is the probability of rank sums that lie as far apart, if in every run each order of its ranks is equally likely.
+    Exact for any number of runs: the distribution of the rank sums is added up run by run. It sees differences in
+    mean rank only. Raises ValueError for anything but a table of at least 2 columns without nan, or more than 5 columns.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 2 or not len(values) or not 2 <= values.shape[1] <= 5 or np.isnan(values).any():
+        raise ValueError(f"values must be a table (runs, 2 to 5 columns) without nan, not of shape {values.shape}")
+    doubled = np.rint(2 * stats.rankdata(values, axis=1)).astype(int)                  # (R, k), whole numbers
+    total = {(0,) * values.shape[1]: 1.0}
+    for ranks in doubled:
+        orders, counts = np.unique(list(permutations(ranks.tolist())), axis=0, return_counts=True)
+        following = {}
+        for sums, probability in total.items():
+            for order, count in zip(orders.tolist(), (counts / counts.sum()).tolist()):
+                place = tuple(a + b for a, b in zip(sums, order))
+                following[place] = following.get(place, 0.0) + probability * count
+        total = following
+
+    def spread(sums):
+        return float(np.var(sums))
+
+    observed = spread(doubled.sum(0))
+    p = sum(probability for sums, probability in total.items() if spread(sums) >= observed - 1e-9)
+    return doubled.mean(0) / 2, min(1.0, p)
+
+
+def cluster_interval(hits, counts, level=0.95, draws=20_000, seed=0):
+    """A bootstrap interval of a share whose trials come in clusters: (low, high), percentile method.
+
+    hits, counts: per cluster (run), how many of its trials (epochs) hit, of how many. Whole clusters are drawn with
+    replacement, so trials of one cluster may depend on each other in any way. With few clusters it is too narrow.
+    Raises ValueError for lists that do not match, fewer than two clusters, or impossible counts.
+    """
+    hits, counts = np.asarray(hits), np.asarray(counts)
+    if hits.ndim != 1 or hits.shape != counts.shape or len(hits) < 2 or (hits < 0).any() or (hits > counts).any() or (counts < 1).any():
+        raise ValueError("hits and counts must be two lists of one length, at least 2, with 0 <= hits <= counts and counts >= 1")
+    drawn = np.random.default_rng(seed).integers(len(hits), size=(draws, len(hits)))
+    shares = hits[drawn].sum(1) / counts[drawn].sum(1)
+    low, high = np.quantile(shares, [(1 - _level(level)) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
