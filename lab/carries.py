@@ -3,7 +3,7 @@ import numpy as np
 
 from _common import DIGIT_ORDERS
 
-__all__ = "all_pairs carries full_ripple best_guess local_views local_accuracy".split()
+__all__ = "all_pairs carries full_ripple longest_chain best_guess local_views local_accuracy".split()
 
 
 def all_pairs(n_digits=3):
@@ -31,6 +31,17 @@ def full_ripple(a, b, n_digits=3):
     """Does a carry born in the ones column run through every other one? There each column must sum to 9. (N,) booleans."""
     column_sums = _places(a, n_digits) + _places(b, n_digits)
     return (column_sums[:, 0] >= 10) & (column_sums[:, 1:] == 9).all(1)
+
+
+def longest_chain(a, b, n_digits=3):
+    """The longest carry chain: 0 without a carry, 1 where every carry ends in the next column, 2 where one runs on through
+    a column of nine, 3 where through two. Two (N,) arrays of operands -> (N,) whole numbers."""
+    column_sums = _places(a, n_digits) + _places(b, n_digits)                      # (N, n), ones first
+    running = longest = np.zeros(len(column_sums), dtype=int)
+    for column in column_sums.T:
+        running = np.where(column >= 10, 1, np.where((column == 9) & (running > 0), running + 1, 0))
+        longest = np.maximum(longest, running)
+    return longest
 
 
 def best_guess(answer, *seen):
