@@ -1,6 +1,7 @@
 """Write a model as one file that needs only torch: `python -m tools.export NAME FILE.py`.
 
-NAME is `<model>:<seed>` for a seed of a stored sweep (`57:12`, or the folder's name, `57-1a2b3c4d:12`). The file has
+NAME is `<model>:<seed>` for a seed of a stored sweep (`57:12`, or the folder's name, `57-1a2b3c4d:12`), or the name of a
+model whose weights were set by hand (`circuit-12-swiglu`; a wrong name lists them all). The file has
 `build_model()` and `add(model, a, b)`, as the board asks, and the same source as the project: the definitions are copied,
 less what only training needs.
 """
@@ -13,7 +14,7 @@ import textwrap
 from pathlib import Path
 
 import _common
-from lab import micro_adder, rotary_adder, ten_digits
+from lab import by_hand, micro_adder, other_circuits, rotary_adder, ten_digits
 from lab.counting import board_count, strict_count
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
@@ -22,8 +23,20 @@ LEFT_OUT = {"build", "label", "n_targets", "position_only", "position_only_parts
 SHARED = [_common._whole_number, _common._device_of, _common.generate, ten_digits.digits_of, ten_digits.Format]
 DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adder.MicroAdder, micro_adder.rotate_pairs,
                                         micro_adder.check_tokens, micro_adder._start],
-               rotary_adder.RotaryAdder: [rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder, micro_adder.check_tokens]}
-CONSTANTS = {_common: ("PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS")}
+               rotary_adder.RotaryAdder: [rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder, micro_adder.check_tokens],
+               by_hand.HandSetCircuit: [by_hand.PaddedFormat, by_hand.CircuitConfig, by_hand.Trace, by_hand.HandSetCircuit,
+                                        micro_adder.check_tokens],
+               other_circuits.PrefixAdder: [other_circuits.PrefixConfig, other_circuits.PrefixAdder, other_circuits._numbers,
+                                            micro_adder.check_tokens],
+               other_circuits.WholeSumAdder: [other_circuits.LeadingFirstFormat, other_circuits.WholeSumConfig,
+                                              other_circuits.WholeSumAdder, other_circuits._numbers,
+                                              other_circuits._softmax1, micro_adder.check_tokens]}
+CONSTANTS = {_common: ("PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
+             by_hand: ("PADDED_CONTEXT",), other_circuits: ("DOUBLE",)}
+HAND_SET = {model.config.label: model for model in [
+    *(by_hand.hand_set(counted, hinge) for counted in by_hand.CHOICES["counted"] for hinge in by_hand.CHOICES["hinge"]),
+    other_circuits.PrefixAdder(), other_circuits.WholeSumAdder(),
+    other_circuits.WholeSumAdder(other_circuits.WholeSumConfig(residual=False))]}
 
 
 def source_of(definition):
@@ -49,14 +62,14 @@ def submission(model, architecture, tricks=(), author=""):
     metadata = {"name": f"{type(model).__name__} {board_count(model)}", "author": author, "params": board_count(model),
                 "strict_params": strict_count(model), "architecture": architecture, "tricks": list(tricks)}
     constants = [f"{name} = {getattr(module, name)!r}" for module, names in CONSTANTS.items() for name in names]
-    constants.append(f"CHOICES = {sys.modules[type(model).__module__].CHOICES!r}")
+    constants.append(f"CHOICES = {getattr(sys.modules[type(model).__module__], 'CHOICES', {})!r}")
     build = [f"SETTINGS = {settings!r}", f"FORMAT = {ten_digits.FORMATS[config.format]!r}", f"METADATA = {metadata!r}",
              "WEIGHTS = {\n" + "".join(f"    {name!r}: {value!r},\n" for name, value in weights.items()) + "}"]
     functions = f'''
 def build_model():
     """The model with its weights, and what is said of it: (model, metadata)."""
     model = {type(model).__name__}({type(config).__name__}(**SETTINGS))
-    model.load_state_dict({{name: torch.tensor(value) for name, value in WEIGHTS.items()}})
+    model.load_state_dict({{name: torch.tensor(value, dtype=torch.float64) for name, value in WEIGHTS.items()}})
     return model.eval(), METADATA
 
 
@@ -71,7 +84,7 @@ def add(model, a: int, b: int) -> int:
     return add_many(model, [a], [b])[0]
 '''
     head = f'"""{metadata["name"]}: an adder of two ten-digit numbers. Written by tools/export.py; needs only torch."""'
-    imports = ("import math\nfrom dataclasses import dataclass\n\n"
+    imports = ("import math\nfrom dataclasses import dataclass\nfrom typing import NamedTuple\n\n"
                "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n")
     definitions = [source_of(d).replace("np.integer", "int") for d in SHARED + DEFINITIONS[type(model)]]
     return "\n".join([head, imports, *constants, "\n", "\n\n\n".join(definitions), "\n", *build, functions])
@@ -79,9 +92,12 @@ def add(model, a: int, b: int) -> int:
 
 def model_of(name, folder=BOOK_FLEETS):
     """The model that a NAME means, and a description of it. Raises ValueError for a name that means none."""
+    if name in HAND_SET:
+        return HAND_SET[name], "set by hand"
     key, separator, seed = name.rpartition(":")
     if not separator or not seed.isdecimal():
-        raise ValueError(f"a model's name is written <model>:<seed>, for example 57:12, not {name!r}")
+        raise ValueError(f"a model's name is written <model>:<seed>, for example 57:12, or is one of "
+                         f"{', '.join(HAND_SET)}, not {name!r}")
     place = Path(folder) / key
     sweep = read_sweep_folder(place) if place.is_dir() else read_sweep(preset(key), folder)
     if sweep is None:
