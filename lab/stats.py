@@ -198,11 +198,12 @@ def friedman_exact(values):
     values: (runs, k) times or scores, infinity allowed; each run ranks its own k values, ties share a rank. The p-value
     is the probability of rank sums that lie as far apart, if in every run each order of its ranks is equally likely.
     Exact for any number of runs: the distribution of the rank sums is added up run by run. It sees differences in
-    mean rank only. Raises ValueError for anything but a table of at least 2 columns without nan, or more than 5 columns.
+    mean rank only. Raises ValueError for anything but a table of 2 or 3 columns (of more there are too many rank sums)
+    without nan.
     """
     values = np.asarray(values, dtype=float)
-    if values.ndim != 2 or not len(values) or not 2 <= values.shape[1] <= 5 or np.isnan(values).any():
-        raise ValueError(f"values must be a table (runs, 2 to 5 columns) without nan, not of shape {values.shape}")
+    if values.ndim != 2 or not len(values) or values.shape[1] not in (2, 3) or np.isnan(values).any():
+        raise ValueError(f"values must be a table (runs, 2 or 3 columns) without nan, not of shape {values.shape}")
     doubled = np.rint(2 * stats.rankdata(values, axis=1)).astype(int)                  # (R, k), whole numbers
     total = {(0,) * values.shape[1]: 1.0}
     for ranks in doubled:
