@@ -1,15 +1,14 @@
-"""Is a model right as often as it is sure? Reliability tables, calibration errors, and confidences on prompts of any form.
+"""Is a model right as often as it is sure? Reliability tables and calibration errors.
 
 A table of confidences is an array (K, 3): per bin the number of cases, how many were right, and the sum of their
 confidences, as `lab.censuses.Census.confidence` holds them.
 """
 import numpy as np
 import pandas as pd
-import torch
 
 from lab.stats import exact_interval
 
-__all__ = "merge_bins reliability accuracy mean_confidence expected_calibration_error calibrated_errors answer_with_confidence".split()
+__all__ = "merge_bins reliability accuracy mean_confidence expected_calibration_error calibrated_errors".split()
 
 
 def merge_bins(table, n_bins):
@@ -67,21 +66,3 @@ def calibrated_errors(table, n, repeats, rng, n_bins=10):
         made[bins] = np.stack([drawn, rng.binomial(drawn, np.clip(sure, 0, 1)), drawn * sure], axis=1)
         errors.append(expected_calibration_error(made, n_bins))
     return np.array(errors)
-
-
-@torch.no_grad()
-def answer_with_confidence(model, prompts, n):
-    """What a model writes after prompts of any form, and how sure it is: (tokens (B, n), confidences (B, n)).
-
-    prompts: (B, T) token ids, which need be no sum. The confidence of a token is the probability that the model gives
-    to it. Raises ValueError where T + n - 1 exceeds the model's context.
-    """
-    if prompts.shape[1] + n - 1 > model.max_seq_len:
-        raise ValueError(f"{prompts.shape[1]} prompt tokens and {n} new ones need a context of {prompts.shape[1] + n - 1}, "
-                         f"the model's is {model.max_seq_len}")
-    model.eval()
-    tokens, sure = prompts.to(next(model.parameters()).device), []
-    for _ in range(n):
-        best, token = model(tokens)[:, -1].double().softmax(-1).max(-1)
-        tokens, sure = torch.cat([tokens, token[:, None]], dim=1), [*sure, best]
-    return tokens[:, prompts.shape[1]:].cpu(), torch.stack(sure, dim=1).cpu()

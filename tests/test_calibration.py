@@ -1,10 +1,8 @@
 """Calibration against cases small enough to work out by hand, and against models whose calibration is known."""
 import numpy as np
 import pytest
-import torch
 from sklearn.calibration import calibration_curve
 
-from _common import *
 from lab.calibration import *
 from lab.stats import exact_interval
 
@@ -62,16 +60,3 @@ def test_bad_tables_are_refused():
     with pytest.raises(ValueError, match="shape"):
         expected_calibration_error(np.zeros((10, 2)))
     assert not len(reliability(np.zeros((10, 3))))
-
-
-def test_answers_are_those_of_generate_and_confidences_are_probabilities():
-    torch.manual_seed(0)
-    model = AdditionTransformer(d_model=8, d_ff=8)
-    prompts = torch.randint(0, 14, (6, 8))
-    tokens, sure = answer_with_confidence(model, prompts, 5)
-    whole = generate(model, prompts, 5)
-    assert torch.equal(tokens, whole[:, 8:])
-    p = model(whole[:, :-1]).double().softmax(-1)[:, 7:]
-    assert torch.allclose(sure, p.gather(-1, tokens[..., None])[..., 0], atol=1e-6)
-    with pytest.raises(ValueError, match="need a context of 14"):
-        answer_with_confidence(model, torch.zeros(1, 10, dtype=torch.int64), 5)
