@@ -54,7 +54,7 @@ def plot_step_law(table):
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
     shown = table[table["excess"] < 4]
     left.hist(shown["excess"], bins=np.arange(-0.025, 4, 0.05), color=COLORS[0])
-    left.set(xlabel="excess loss (digits at chance)", ylabel="epochs of all runs", yscale="log")
+    left.set(xlabel="excess loss (digits at chance)", ylabel="epochs of all runs", yscale="log" if len(shown) else "linear")
     line = np.linspace(0, 4, 100)
     right.plot(line, 10 ** -line, color=COLORS[1], linestyle="--", label="10 to the power of −excess")
     right.plot(shown["excess"], shown["accuracy"].clip(lower=1e-4), ".", markersize=4, alpha=0.5, color=COLORS[0], label="an epoch of a run")
@@ -101,8 +101,8 @@ def plot_map_curves(cells):
     for ax, (title, runs) in zip(axes.flat, cells.items()):
         for run in runs:
             steps = run.history["epoch"] * -(-run.config.n_train // run.config.batch_size)
-            ax.plot(steps, run.history["train_accuracy"], linestyle="--", linewidth=1.2, color=COLORS[0], label="training sums")
-            ax.plot(steps, run.history["accuracy"], linestyle="-", linewidth=1.4, color=COLORS[1], label="test sums")
+            ax.plot(steps, run.history["train_accuracy"], linestyle="--", marker=".", markersize=2, linewidth=1.2, color=COLORS[0], label="training sums")
+            ax.plot(steps, run.history["accuracy"], linestyle="-", marker=".", markersize=2, linewidth=1.4, color=COLORS[1], label="test sums")
         ax.set(xscale="log", ylim=(-0.03, 1.05), xlabel="step")
         ax.set_title(title, fontsize=10)
         _share(ax)
