@@ -19,14 +19,17 @@ from safetensors.torch import save_file
 from torch.func import functional_call
 from tqdm.auto import tqdm
 
+from lab import small_transformer_step
 from lab.micro_adder import MicroAdderConfig
 from lab.position_only import loss_and_gradients, predicted_digits
-from lab.ten_digits import (DIGITS, FORMATS, TEST_SEEDS, VALIDATION_SEEDS, board_pairs, mixed_pairs, stratified_pairs,
+from lab.small_transformer import SmallTransformerConfig
+from lab.ten_digits import (DIGITS, FORMATS, LCM, TEST_SEEDS, VALIDATION_SEEDS, board_pairs, mixed_pairs, stratified_pairs,
                             uniform_pairs, with_nines)
 
 CHUNK = 50                              # steps whose examples are drawn together
 DATA_SEED_OFFSET = 1_000_000            # seeds are below this: no stream of examples is a validation or a test stream
 SEEDS_AT_ONCE = 8                       # on the CPU, so that a step's tensors stay in the cache
+SMALL_TRANSFORMERS_AT_ONCE = 1          # theirs are larger
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Recipe:
     nines_chance: float = 0.2           # ... with this probability
     evaluate_every: int = 2_000
     stop_after_perfect: int = 10_000    # a seed ends when every evaluation of this many steps was perfect (None: never)
+    loss_on: str = "answers"            # the model's targets only, or "all" tokens that follow another
+    digit_counts: str = "largest"       # operands below 10^most; "shared": both below 10^n, n uniform from 1 to most
+    schedule_steps: int = None          # length of the learning-rate schedule, where training ends before it does
 
     def __post_init__(self):
         for name in ("digit_stages", "carry_fade", "lr_factors"):                  # JSON has no tuples
@@ -56,6 +62,11 @@ class Recipe:
         if self.steps < 1 or self.evaluate_every < 1 or self.batch_size < 1 or self.steps % self.evaluate_every:
             raise ValueError(f"steps must be a multiple of evaluate_every, and all sizes positive, "
                              f"not {self.steps}, {self.evaluate_every}, {self.batch_size}")
+        for name, allowed in (("loss_on", ("answers", "all")), ("digit_counts", ("largest", "shared"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.schedule_steps is not None and self.schedule_steps < self.steps:
+            raise ValueError(f"schedule_steps must be at least steps = {self.steps}, not {self.schedule_steps}")
         if not 0 <= self.carry_floor <= self.carry_share <= 1:
             raise ValueError(f"0 <= carry_floor <= carry_share <= 1 is needed, not {self.carry_floor}, {self.carry_share}")
 
@@ -63,7 +74,7 @@ class Recipe:
         """The learning rate of step 0, 1, ..., as the ladder's author writes it."""
         if step < self.warmup_steps:
             return self.lr * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        progress = (step - self.warmup_steps) / max(1, (self.schedule_steps or self.steps) - self.warmup_steps)
         return self.final_lr + (self.lr - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
 
     def digits_at(self, step):
@@ -79,10 +90,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class FleetConfig:
-    """A model and a recipe: everything but the seed. `data_seed`: every seed sees this one's examples (None: its own)."""
+    """A model and a recipe: everything but the seed. `data_seed`: every seed sees this one's examples (None: its own).
+    `start_from`: the name of a stored sweep, from whose final weights each seed starts (None: from its random start)."""
     model: object = MicroAdderConfig()
     recipe: Recipe = Recipe()
     data_seed: int = None
+    start_from: str = None
 
 
 class Examples:
@@ -91,7 +104,8 @@ class Examples:
     def __init__(self, config, seed, device):
         self.recipe, self.format = config.recipe, FORMATS[config.model.format]
         self.generator = torch.Generator(device=device)
-        self.generator.manual_seed(DATA_SEED_OFFSET + (seed if config.data_seed is None else config.data_seed))
+        offset = DATA_SEED_OFFSET * (1 if config.start_from is None else 2)        # a second pass sees other examples
+        self.generator.manual_seed(offset + (seed if config.data_seed is None else config.data_seed))
 
     def draw(self, step, n):
         recipe, device = self.recipe, self.generator.device
@@ -101,6 +115,8 @@ class Examples:
 
         steps = range(step, step + n)
         digits = per_example([recipe.digits_at(s) for s in steps]).to(device)
+        if recipe.digit_counts == "shared":
+            digits = 1 + torch.randint(0, LCM, digits.shape, generator=self.generator, device=device) % digits
         share = per_example([recipe.carry_share_at(s) for s in steps])
         a, b = mixed_pairs(n * recipe.batch_size, self.generator, digits, share)
         if recipe.nines_share:
@@ -135,12 +151,27 @@ class StackedModels:
         return {name: p.detach() for name, p in self.model.named_parameters()}
 
     def _groups(self):
-        at_once = SEEDS_AT_ONCE if self.flat.device.type == "cpu" else len(self.flat)
+        on_cpu = SMALL_TRANSFORMERS_AT_ONCE if self._is_small_transformer() else SEEDS_AT_ONCE
+        at_once = on_cpu if self.flat.device.type == "cpu" else len(self.flat)
         return [slice(start, start + at_once) for start in range(0, len(self.flat), at_once)]
 
-    def gradients(self, sequences):
+    def _is_small_transformer(self):
+        return isinstance(self.config, SmallTransformerConfig)
+
+    def rows(self, loss_on="answers"):
+        """The rows whose next token is asked for, as a slice of 0..33."""
+        first = FORMATS[self.config.format].prompt - 1
+        return slice(0 if loss_on == "all" else first, first + self.config.n_targets)
+
+    def gradients(self, sequences, loss_on="answers"):
         """Mean cross-entropy of each seed on its own examples, (S, 34, B) int64: (loss (S,), gradient (S, P))."""
-        return self._position_only(sequences) if self.config.position_only else self._one_by_one(sequences)
+        if self.config.position_only and loss_on == "answers":
+            return self._position_only(sequences)
+        if self._is_small_transformer():
+            loss, gradient = small_transformer_step.loss_and_gradients(self.named(), self.config, sequences,
+                                                                       self.rows(loss_on), self._groups())
+            return loss, torch.cat([gradient[name].flatten(1) for name in self.shapes], dim=1)
+        return self._one_by_one(sequences, self.rows(loss_on))
 
     def _position_only(self, sequences):
         parts = self.model.position_only_parts()
@@ -150,14 +181,13 @@ class StackedModels:
                                        [g for _, g in learned], allow_unused=True)
         return loss, _flatten(gradient, self.model.parameters())
 
-    def _one_by_one(self, sequences):
-        first = FORMATS[self.config.format].prompt - 1
-        rows, losses, gradients = slice(first, first + self.config.n_targets), [], []
+    def _one_by_one(self, sequences, rows):
+        losses, gradients = [], []
         for s in range(len(self.flat)):
             weights = {name: value[s].requires_grad_() for name, value in self.named().items()}
             tokens = sequences[s].T
             logits = functional_call(self.alone, weights, (tokens[:, :-1],))[:, rows]
-            loss = F.cross_entropy(logits.transpose(1, 2), tokens[:, first + 1:first + 1 + self.config.n_targets])
+            loss = F.cross_entropy(logits.transpose(1, 2), tokens[:, rows.start + 1:rows.stop + 1])
             gradient = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             losses.append(loss.detach())
             gradients.append(torch.cat([torch.zeros_like(w).flatten() if g is None else g.flatten()
@@ -171,13 +201,15 @@ class StackedModels:
         sequences: (34, N) int64, the same examples for all seeds -> (S, n_targets, N) int64. A whole answer is right
         here exactly if greedy decoding writes it: the two part only after a first wrong digit.
         """
-        first = FORMATS[self.config.format].prompt - 1
-        rows = slice(first, first + self.config.n_targets)
-        parts, out = self.model.position_only_parts() if self.config.position_only else None, []
+        rows, out = self.rows(), []
+        parts = self.model.position_only_parts() if self.config.position_only else None
         for part in sequences.split(batch_size, dim=1):
             if parts is not None:
                 everyone = part.expand(len(self.flat), *part.shape)
                 out.append(torch.cat([predicted_digits(parts, everyone[group], group) for group in self._groups()]))
+            elif self._is_small_transformer():
+                everyone = part.expand(len(self.flat), *part.shape)
+                out.append(small_transformer_step.predicted_tokens(self.named(), self.config, everyone, rows, self._groups()))
             else:
                 out.append(torch.stack([functional_call(self.alone, {name: value[s] for name, value in self.named().items()},
                                                         (part.T[:, :-1],))[:, rows].argmax(-1).T
@@ -192,13 +224,18 @@ def _flatten(gradient, parameters):
 class Fleet:
     """Seeds of one configuration in training. `run()` trains to the end; see `save` and `load` for interruptions."""
 
-    def __init__(self, config, seeds, device="cpu"):
+    def __init__(self, config, seeds, device="cpu", start=None):
+        """`start`: the weights that seeds with `config.start_from` start from, (seeds, P)."""
         self.config, self.recipe, self.device = config, config.recipe, torch.device(device)
         self.seeds = [int(seed) for seed in seeds]
         distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
         if not distinct or not 0 <= min(self.seeds) <= max(self.seeds) < DATA_SEED_OFFSET:
             raise ValueError(f"seeds must be distinct whole numbers from 0 to {DATA_SEED_OFFSET - 1}, not {self.seeds}")
-        self.models = StackedModels.untrained(config.model, self.seeds, self.device)
+        if (start is None) != (config.start_from is None):
+            raise ValueError(f"start_from is {config.start_from!r}, but the weights to start from are "
+                             f"{'missing' if start is None else 'given'}")
+        self.models = (StackedModels.untrained(config.model, self.seeds, self.device) if start is None else
+                       StackedModels(config.model, start.detach().clone().to(self.device), self.device))
         self.moment, self.square = torch.zeros_like(self.models.flat), torch.zeros_like(self.models.flat)
         self.examples = [Examples(config, seed, self.device) for seed in self.seeds]
         self.active = list(range(len(self.seeds)))             # rows of the tensors above -> index in self.seeds
@@ -264,7 +301,7 @@ class Fleet:
 
     def _train_step(self, sequences):
         recipe, flat = self.recipe, self.models.flat
-        loss, g = self.models.gradients(sequences)
+        loss, g = self.models.gradients(sequences, recipe.loss_on)
         lr = recipe.lr_at(self.step)
         self.step += 1
         if recipe.clip is not None:
@@ -360,10 +397,10 @@ class Fleet:
     @classmethod
     def load(cls, path, config, seeds, device="cpu"):
         """The fleet that `save` wrote. Raises ValueError where it is of another configuration or other seeds."""
-        fleet = cls(config, seeds, device)
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}
+        fleet = cls(config, seeds, device, None if config.start_from is None else state["final"])
         if about["config"] != json.loads(json.dumps(asdict(config))) or about["seeds"] != fleet.seeds:
             raise ValueError(f"{path} is of another configuration or other seeds ({about['seeds']})")
         fleet.models.bind(state["flat"].to(fleet.device))

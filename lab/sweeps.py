@@ -26,11 +26,13 @@ from lab import store
 from lab.fleets import Fleet, FleetConfig, Recipe
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
+from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
-MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig)}
+MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig)}
 CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in
-                        ("fleets", "position_only", "micro_adder", "rotary_adder", "ten_digits")])
+                        ("fleets", "position_only", "micro_adder", "rotary_adder", "small_transformer",
+                         "small_transformer_step", "ten_digits")])
 SUCCESS = 10_010                          # right answers on the board's test
 
 
@@ -65,12 +67,26 @@ ROTARY_RECIPE = Recipe(steps=30_000, final_lr=0.0, weight_decay=0.0, digit_stage
                        evaluate_every=1_000, stop_after_perfect=None)
 
 
+# The 763's first pass, as its published code has it (its README leaves out warm-up, clipping and loss), and the 777's.
+# Both take a number of digits from 1 to the most for both operands, uniformly.
+SMALL_TRANSFORMER_RECIPES = {
+    "763": Recipe(steps=400_000, batch_size=128, final_lr=0.002, warmup_steps=20_000, weight_decay=0.1, carry_share=0.0,
+                  digit_stages=((3, 20_000), (6, 60_000)), digit_counts="shared", stop_after_perfect=None),
+    "777": Recipe(steps=27_000, batch_size=512, final_lr=0.002, warmup_steps=1_350, weight_decay=0.01, carry_share=0.0,
+                  digit_stages=((3, 2_000), (6, 7_000)), digit_counts="shared", evaluate_every=500,
+                  stop_after_perfect=None),
+}
+
+
 def preset(name):
     """The configuration of a model by name, with the recipe published for it, or else the 57's. Raises ValueError."""
+    if name in SMALL_TRANSFORMERS:
+        return FleetConfig(SMALL_TRANSFORMERS[name], SMALL_TRANSFORMER_RECIPES[name])
     if name in ROTARY_ADDERS:
         return FleetConfig(ROTARY_ADDERS[name], ROTARY_RECIPE)
     if name not in MICRO_ADDERS:
-        raise ValueError(f"unknown model {name!r}: it may be one of {', '.join([*MICRO_ADDERS, *ROTARY_ADDERS])}")
+        known = ", ".join([*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS])
+        raise ValueError(f"unknown model {name!r}: it may be one of {known}")
     recipe = Recipe()
     if name in ("74", "75"):
         recipe = Recipe(steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000)
@@ -152,12 +168,26 @@ def store_fleet(fleet, folder=BOOK_FLEETS):
         return store.write_folder(folder / name, files, {"blocks": blocks}, replace=True)
 
 
+def starting_weights(config, seeds, folder=BOOK_FLEETS):
+    """What seeds start from where their configuration says `start_from`: (seeds, P), else None. Raises ValueError."""
+    if config.start_from is None:
+        return None
+    place = Path(folder) / config.start_from
+    if not place.is_dir():
+        raise ValueError(f"there is no sweep {config.start_from!r} in {folder} to start from")
+    earlier = read_sweep_folder(place)
+    if earlier.config.model != config.model:
+        raise ValueError(f"{config.start_from} holds models of another configuration: {earlier.config.model}")
+    return torch.stack([torch.cat([p.detach().flatten() for p in earlier.model(seed).parameters()]) for seed in seeds])
+
+
 def train_block(config, seeds, folder=BOOK_FLEETS, device="cpu", progress=True, threads=1):
     """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its outcomes."""
     if torch.device(device).type == "cpu":
         torch.set_num_threads(threads)
     checkpoint = Path(folder) / ".partial" / sweep_name(config) / f"{seeds_text(seeds)}.safetensors"
-    fleet = Fleet.load(checkpoint, config, seeds, device) if checkpoint.exists() else Fleet(config, seeds, device)
+    fleet = (Fleet.load(checkpoint, config, seeds, device) if checkpoint.exists() else
+             Fleet(config, seeds, device, starting_weights(config, seeds, folder)))
     fleet.run(checkpoint, progress)
     store_fleet(fleet, folder)
     checkpoint.unlink(missing_ok=True)

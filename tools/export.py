@@ -14,7 +14,7 @@ import textwrap
 from pathlib import Path
 
 import _common
-from lab import by_hand, micro_adder, other_circuits, rotary_adder, ten_digits
+from lab import by_hand, micro_adder, other_circuits, rotary_adder, small_transformer, ten_digits
 from lab.counting import board_count, strict_count
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
@@ -30,8 +30,11 @@ DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adde
                                             micro_adder.check_tokens],
                other_circuits.WholeSumAdder: [other_circuits.LeadingFirstFormat, other_circuits.WholeSumConfig,
                                               other_circuits.WholeSumAdder, other_circuits._numbers,
-                                              other_circuits._softmax1, micro_adder.check_tokens]}
-CONSTANTS = {_common: ("PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
+                                              other_circuits._softmax1, micro_adder.check_tokens],
+               small_transformer.SmallTransformer: [small_transformer.SmallTransformerConfig, micro_adder.check_tokens,
+                                                    _common.Attention, small_transformer.SmallBlock,
+                                                    small_transformer.SmallTransformer]}
+CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
              by_hand: ("PADDED_CONTEXT",), other_circuits: ("DOUBLE",)}
 HAND_SET = {model.config.label: model for model in [
     *(by_hand.hand_set(counted, hinge) for counted in by_hand.CHOICES["counted"] for hinge in by_hand.CHOICES["hinge"]),

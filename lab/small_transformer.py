@@ -1,0 +1,112 @@
+"""The smallest ordinary transformers that were trained to add ten-digit numbers: 763 learned numbers, and 777.
+
+One layer, one head, width 7, feed-forward width 14, a context of 35 tokens, learned positions, no bias in any linear map,
+and an output head that is the token embedding; the 777 has a final LayerNorm too. Sequence (lab/ten_digits.py, "plain"):
+`0000000042+0000000007=94000000000<EOS>`.
+
+Sources: Havinga, gpt-acc-jax (777); the 763 is its replication in PyTorch, whose published code settles what its README
+leaves open (exact GELU, initialisation, 5 % warm-up, clipping at 1, loss on the 12 answer targets). How the 777 starts
+is not stated anywhere: here as Flax starts such modules. Gradients of many seeds at once: lab/small_transformer_step.py.
+"""
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from _common import VOCAB_SIZE, Attention
+from lab.micro_adder import check_tokens
+
+__all__ = "SmallTransformerConfig SmallTransformer SMALL_TRANSFORMERS".split()
+
+CHOICES = {"gelu": ("exact", "tanh"), "start": ("normal", "truncated normal")}
+
+
+@dataclass(frozen=True)
+class SmallTransformerConfig:
+    """Which of the two, and how it starts. The defaults are the 763; stored runs are found by what differs from them."""
+    final_norm: bool = False        # a LayerNorm before the head
+    gelu: str = "exact"             # or its approximation by tanh
+    norm_eps: float = 1e-5
+    embedding_std: float = 0.02     # embeddings and positions start normal with this standard deviation
+    start: str = "normal"           # of the matrices, variance 1 / inputs; "truncated normal": at two standard deviations
+
+    format = "plain"
+    n_targets = 12                  # the 11 digits of the sum and <EOS>
+    position_only = False
+    d_model, d_ff, max_seq_len = 7, 14, 35
+
+    def __post_init__(self):
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if not self.norm_eps > 0 or not self.embedding_std > 0:
+            raise ValueError(f"norm_eps and embedding_std must be positive, not {self.norm_eps} and {self.embedding_std}")
+
+    @property
+    def label(self):
+        """Its name in SMALL_TRANSFORMERS, or "small" for any other."""
+        return next((name for name, config in SMALL_TRANSFORMERS.items() if config == self), "small")
+
+    def build(self, seed=0):
+        """An untrained SmallTransformer of this configuration."""
+        return SmallTransformer(self, seed)
+
+
+SMALL_TRANSFORMERS = {              # the number is the count by the board's rule
+    "763": SmallTransformerConfig(),
+    "777": SmallTransformerConfig(final_norm=True, gelu="tanh", norm_eps=1e-6, embedding_std=1 / math.sqrt(7),
+                                  start="truncated normal"),
+}
+
+
+class SmallBlock(nn.Module):
+    """Attention, then feed-forward, each behind a LayerNorm and added to what came in; no biases but the norms'."""
+
+    def __init__(self, config):
+        super().__init__()
+        D, eps = config.d_model, config.norm_eps
+        self.ln1, self.ln2 = nn.LayerNorm(D, eps), nn.LayerNorm(D, eps)
+        self.attn = Attention(D)
+        self.up, self.down = nn.Linear(D, config.d_ff, bias=False), nn.Linear(config.d_ff, D, bias=False)
+        self.approximate = "tanh" if config.gelu == "tanh" else "none"
+
+    def forward(self, x):                                                          # (B, T, D)
+        x = x + self.attn(self.ln1(x))
+        return x + self.down(F.gelu(self.up(self.ln2(x)), approximate=self.approximate))
+
+
+class SmallTransformer(nn.Module):
+    """Token ids in, logits of the next token out: (B, T) int64 -> (B, T, 14), T up to 35.
+
+    `seed` fixes the start: norms 1 and 0, everything else random as the configuration says. The positions of the 34th
+    and 35th token never see training on ten-digit sums (33 tokens go in): 14 of the numbers only ever decay.
+    Raises as AdditionTransformer does for wrong tokens.
+    """
+
+    def __init__(self, config=SmallTransformerConfig(), seed=0):
+        super().__init__()
+        self.config, self.vocab_size, self.max_seq_len = config, VOCAB_SIZE, config.max_seq_len
+        with torch.random.fork_rng(devices=[]):                # torch's own start, replaced below, leaves no trace
+            self.token_emb = nn.Embedding(VOCAB_SIZE, config.d_model)
+            self.pos_emb = nn.Embedding(config.max_seq_len, config.d_model)
+            self.blocks = nn.ModuleList([SmallBlock(config)])
+            self.ln_f = nn.LayerNorm(config.d_model, config.norm_eps) if config.final_norm else nn.Identity()
+        self.register_buffer("eps", torch.tensor(config.norm_eps), persistent=False)       # for the strict count
+        generator = torch.Generator().manual_seed(seed)
+        for name, p in self.named_parameters():
+            if "emb" in name:
+                nn.init.normal_(p, std=config.embedding_std, generator=generator)
+            elif "ln" not in name and config.start == "normal":
+                nn.init.normal_(p, std=1 / math.sqrt(p.shape[1]), generator=generator)
+            elif "ln" not in name:
+                std = 1 / math.sqrt(p.shape[1]) / 0.87962566103423978      # that of a normal cut at +-2: the variance is
+                nn.init.trunc_normal_(p, std=std, a=-2 * std, b=2 * std, generator=generator)      # 1 / inputs again
+
+    def forward(self, tokens):                                                     # (B, T)
+        check_tokens(tokens, self.vocab_size, self.max_seq_len)
+        x = self.token_emb(tokens) + self.pos_emb.weight[:tokens.shape[1]]         # (B, T, D)
+        for block in self.blocks:
+            x = block(x)
+        return self.ln_f(x) @ self.token_emb.weight.T                              # (B, T, V): the head is tied
