@@ -15,6 +15,7 @@ from lab.modular import (ModularConfig, ModularMLP, ModularTransformer, all_pair
                          make_optimizer, modular_split, new_model, score, train_step)
 from lab.modular_runs import (ModularTraining, book_arms, checkpoint_epochs, finished_modular, modular_table, read_modular,
                               time_to_grok, train_and_store)
+from tools import benchmark
 from tools import modular as command
 
 TINY = ModularConfig(p=11, fraction=0.7, d_model=32, n_heads=2, d_mlp=64, epochs=300, lr=5e-3, measure_every=50)
@@ -304,6 +305,24 @@ def test_time_to_grok():
     assert time_to_grok(history) == {"memorised": 100, "grokked": 300, "delay": 200, "censored_at": 300}
     assert time_to_grok(history, 1.0, 0.5) == {"memorised": 200, "grokked": 200, "delay": 0, "censored_at": 300}
     assert time_to_grok(history, test_level=0.999) == {"memorised": 100, "grokked": None, "delay": None, "censored_at": 300}
+
+
+# -- the benchmark
+
+def test_what_the_benchmark_times_is_one_model():
+    model, (a, b) = new_model(TINY), pairs_of(TINY)
+    torch.testing.assert_close(benchmark.last_row_logits(model, model.tokens(a, b)), model(model.tokens(a, b))[:, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_benchmark_says_what_each_way_costs(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "ModularConfig", lambda: TINY)
+    threads = torch.get_num_threads()
+    try:
+        benchmark.report_modular(threads=1, steps=1, repeats=2)
+    finally:
+        torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    assert out.count("ms per step") == 3 and "the short way" in out and "1 threads" in out
 
 
 # -- the command

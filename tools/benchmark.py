@@ -1,10 +1,15 @@
-"""What a training step costs, fleet against one seed at a time: `python -m tools.benchmark [--model 57] [--seeds 16]`.
+"""What a training step costs: `python -m tools.benchmark [--model 57] [--seeds 16]`, or `--model modular`.
 
-Both train by the full recipe from its middle on (examples, loss, gradient, clipping, AdamW), in the same number of
-processes of one thread each, in turns. A seed-step is one step of one seed; its cost is wall-clock time divided by all
-seed-steps of all processes.
+A fleet against one seed at a time: both train by the full recipe from its middle on (examples, loss, gradient, clipping,
+AdamW), in the same number of processes of one thread each, in turns. A seed-step is one step of one seed; its cost is
+wall-clock time divided by all seed-steps of all processes.
+
+Modular addition: the reference run's full-batch step (loss, gradient, AdamW) in one process of --threads threads, three ways
+in turns: plainly over all three tokens; without the two rows that nobody reads; and the short way of lab/modular.py. On a
+machine that is busy with other things set OMP_WAIT_POLICY=passive, or threads that wait for each other burn what they wait for.
 """
 import argparse
+import math
 import statistics
 import time
 
@@ -13,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from lab.fleets import CHUNK, Examples, Fleet
+from lab.modular import ModularConfig, all_pairs, loss_in_float64, make_optimizer, modular_split, new_model
 from lab.store import device_name
 from lab.sweeps import preset
 from lab.ten_digits import FORMATS
@@ -70,15 +76,71 @@ def measure(model, seeds, steps, jobs, repeats):
     return fleet, plain
 
 
+def last_row_logits(model, tokens):
+    """The plain forward of a ModularTransformer without the rows of a and b: (N, 3) -> (N, p)."""
+    x = model.embed(tokens)                                                    # (N, 3, D)
+    last = x[:, -1]                                                            # (N, D)
+    q = torch.einsum("nd,hde->nhe", last, model.W_Q)
+    k, v = (torch.einsum("ntd,hde->nhte", x, W) for W in (model.W_K, model.W_V))
+    pattern = (torch.einsum("nhe,nhte->nht", q, k) / math.sqrt(q.shape[-1])).softmax(-1)
+    x = last + torch.einsum("nht,nhte,hed->nd", pattern, v, model.W_O)
+    x = x + (x @ model.W_in).relu() @ model.W_out
+    return x @ model.W_U
+
+
+def modular_steps(steps, repeats):
+    """Milliseconds per full-batch step of the reference setting, one pair (by the clock, of CPU) per repeat: {way: list}.
+
+    The ways take turns.
+    """
+    config = ModularConfig()
+    a, b = (x[modular_split(config)[0]] for x in all_pairs(config.p))
+    ways = {"three tokens, plainly": lambda model: model(model.tokens(a, b))[:, -1],
+            "last row only": lambda model: last_row_logits(model, model.tokens(a, b)),
+            "the short way": lambda model: model.pair_logits(a, b)}
+    models = {way: new_model(config) for way in ways}
+    optimizers = {way: make_optimizer(model, config) for way, model in models.items()}
+
+    def milliseconds(way, n):
+        clock, cpu = time.perf_counter(), time.process_time()
+        for _ in range(n):
+            loss = loss_in_float64(ways[way](models[way]), (a + b) % config.p)
+            optimizers[way].zero_grad()
+            loss.backward()
+            optimizers[way].step()
+        return 1e3 * (time.perf_counter() - clock) / n, 1e3 * (time.process_time() - cpu) / n
+
+    for way in ways:
+        milliseconds(way, 2)                                   # warm
+    rounds = [{way: milliseconds(way, steps) for way in ways} for _ in range(repeats)]
+    return {way: [r[way] for r in rounds] for way in ways}
+
+
+def report_modular(threads, steps, repeats):
+    """Measure the modular step and print it."""
+    torch.set_num_threads(threads)
+    measured = modular_steps(steps, repeats)
+    print(f"{device_name(torch.device('cpu'))}, {threads} threads, torch {torch.__version__}")
+    for way, values in measured.items():
+        clock, cpu = zip(*values)
+        ratios = [[v[i] / short[i] for v, short in zip(values, measured["the short way"])] for i in range(2)]
+        print(f"{way:22s} {statistics.median(clock):7.1f} ms per step (median of {repeats} rounds; {min(clock):.1f} to {max(clock):.1f}), "
+              f"{statistics.median(cpu):.1f} ms of CPU; ratio to the short way {statistics.median(ratios[0]):.2f} by the clock "
+              f"({min(ratios[0]):.2f} to {max(ratios[0]):.2f}), {statistics.median(ratios[1]):.2f} of CPU")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="57")
+    parser.add_argument("--model", default="57", help="57, ..., or modular")
     parser.add_argument("--seeds", type=int, default=16, help="seeds per fleet (default 16)")
-    parser.add_argument("--steps", type=int, default=200, help="steps per measurement (default 200)")
+    parser.add_argument("--steps", type=int, help="steps per measurement (default 200; modular: 3)")
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each (default 2)")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2, help="threads of the modular step (default 2)")
+    parser.add_argument("--repeats", type=int, help="rounds (default 3; modular: 15)")
     options = parser.parse_args()
-    fleet, plain = measure(options.model, options.seeds, options.steps, options.jobs, options.repeats)
+    if options.model == "modular":
+        return report_modular(options.threads, options.steps or 3, options.repeats or 15)
+    fleet, plain = measure(options.model, options.seeds, options.steps or 200, options.jobs, options.repeats or 3)
     print(f"{device_name(torch.device('cpu'))}, {options.jobs} processes of one thread, torch {torch.__version__}")
     for name, values in (("fleet", fleet), ("one seed at a time", plain)):
         print(f"{name:20s} {statistics.median(values):7.3f} ms per seed-step (median; {min(values):.3f} to {max(values):.3f})")
