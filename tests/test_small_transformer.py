@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from _common import attention_weights, generate
-from lab import fleets, sweeps
+from lab import fleets, second_pass, sweeps
 from lab.counting import board_count, count_table, strict_count
 from lab.fleets import Examples, Fleet, FleetConfig, StackedModels, right_answers
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
@@ -15,6 +15,7 @@ from lab.small_transformer_step import loss_and_gradients, predicted_tokens
 from lab.ten_digits import DIGITS, FORMATS, LARGEST, answer_pairs, stratified_pairs, uniform_pairs
 from lab.verification import smallest_margin
 from tools import export, verify
+from tools import second_pass as second_pass_tool
 
 PLAIN, NAMES = FORMATS["plain"], list(SMALL_TRANSFORMERS)
 ROWS = {"answers": slice(21, 33), "all": slice(0, 33)}
@@ -237,6 +238,41 @@ def test_an_exported_model_computes_the_same(tmp_path):
         assert torch.equal(exported(tokens), model(tokens)) and metadata["params"] == int(name)
         a, b = uniform_pairs(20, torch.Generator().manual_seed(1))
         assert module.add_many(exported, a.tolist(), b.tolist()) == answer_pairs(model, a, b).tolist()
+
+
+def test_second_passes_start_where_the_first_ended(quick, tmp_path, capsys):
+    first = sweeps.sweep(short("763"), range(2), fleet_size=2, folder=tmp_path, progress=False)
+    name = first.path.name
+    arms = second_pass.second_passes(name, tmp_path, steps=20, schedules=["flat", "published"])
+    assert len(arms) == 16 and len({sweeps.sweep_name(config) for _, config in arms}) == 16
+    levels, control = arms[0]
+    assert (control.recipe.lr_at(0), control.recipe.lr_at(19)) == (0.002, 0.002) and levels["digits"] == "one to ten"
+    start = sweeps.starting_weights(control, [1, 0], tmp_path)
+    assert torch.equal(start, Fleet(short("763"), [1, 0]).run(progress=False).final)
+    stuck = dataclasses.replace(control, recipe=dataclasses.replace(control.recipe, lr=0.0, final_lr=0.0, evaluate_every=10))
+    fleet = Fleet(stuck, [1, 0], start=start).run(tmp_path / "x.safetensors", progress=False, stop_at=10)
+    assert torch.equal(fleet.models.flat, start)               # without steps nothing moves
+    assert torch.equal(Fleet.load(tmp_path / "x.safetensors", stuck, [1, 0]).run(progress=False).final, start)
+    assert not torch.equal(fleet.examples[0].draw(0, 1), Fleet(short("763"), [1]).examples[0].draw(0, 1))
+    second_pass_tool.main([name, "--folder", str(tmp_path), "--steps", "20", "--jobs", "1", "--schedules", "flat"])
+    assert "board_before" in capsys.readouterr().out
+    table = second_pass.read_second_passes(name, tmp_path, steps=20, schedules=["flat"])
+    assert len(table) == 16 and table["board_before"].tolist() == 8 * first.outcomes["board_right"].tolist()
+    alone = Fleet(control, [1], start=start[:1]).run(progress=False)
+    stored = sweeps.read_sweep(control, tmp_path).model(1)
+    assert torch.equal(torch.cat([p.detach().flatten() for p in stored.parameters()]), alone.final[0])
+
+
+def test_the_published_second_pass():
+    """Its code: warm-up to step 4,000 of 200,000, a cosine from 0.005 to 2 % of it. At step 8,000 it has hardly begun."""
+    recipe = second_pass.second_pass("763-00000000", SMALL_TRANSFORMERS["763"], "published", 0.01, 256).recipe
+    assert recipe.steps == 8_000 and recipe.lr_at(3_999) == pytest.approx(0.005)
+    expected = 0.0001 + 0.0049 * (1 + math.cos(math.pi * 4_000 / 196_000)) / 2
+    assert recipe.lr_at(8_000) == pytest.approx(expected) and expected > 0.00499
+    recipe = second_pass.second_pass("763-00000000", SMALL_TRANSFORMERS["763"], "cosine", 0.01, 256, "ten").recipe
+    assert (recipe.lr_at(159), recipe.lr_at(8_000)) == pytest.approx((0.005, 0.0001)) and recipe.digit_counts == "largest"
+    with pytest.raises(ValueError, match="schedule may be one of flat, cosine, published"):
+        second_pass.second_pass("763-00000000", SMALL_TRANSFORMERS["763"], "steep")
 
 
 def test_bad_input(tmp_path):
