@@ -89,19 +89,18 @@ def plot_lapses(runs):
 def plot_map_curves(cells):
     """Training (dashed) and test exact match (solid) against steps, one panel per cell, one pair of lines per seed.
 
-    cells: {title: runs}. Steps are on a logarithmic axis. With no cell at all the figure says so.
+    cells: {title: runs}, at least one. Steps are on a logarithmic axis.
     """
-    columns = max(1, min(3, len(cells)))
-    rows = max(1, -(-len(cells) // columns))
+    columns = min(3, len(cells))
+    rows = -(-len(cells) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(3.1 * columns + 0.6, 2.5 * rows + 0.5), sharey=True, squeeze=False)
     for ax in axes.flat[len(cells):]:
         ax.set_axis_off()
-    if not cells:
-        axes[0, 0].text(0.5, 0.5, "no cell of the map is filled yet", ha="center")
     for ax, (title, runs) in zip(axes.flat, cells.items()):
         for run in runs:
             steps = run.history["epoch"] * -(-run.config.n_train // run.config.batch_size)
-            ax.plot(steps, run.history["train_accuracy"], linestyle="--", marker=".", markersize=2, linewidth=1.2, color=COLORS[0], label="training sums")
+            ax.plot(steps, run.history["train_accuracy"], linestyle="--", marker=".", markersize=2, linewidth=1.4, zorder=3,
+                    color=COLORS[0], label="training sums")
             ax.plot(steps, run.history["accuracy"], linestyle="-", marker=".", markersize=2, linewidth=1.4, color=COLORS[1], label="test sums")
         ax.set(xscale="log", ylim=(-0.03, 1.05), xlabel="step")
         ax.set_title(title, fontsize=10)
@@ -109,6 +108,5 @@ def plot_map_curves(cells):
     for ax in axes[:, 0]:
         ax.set_ylabel("exact match")
     handles = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1]))
-    if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
     return figure
