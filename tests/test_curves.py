@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from lab.curve_plots import plot_lapses, plot_map_curves, plot_waiting
 from lab.curves import (after_learning, as_censored, band, before_learning, carried, closest_pairs, column_times,
                         lapse_counts)
 from lab.experiments import MAP_SEEDS, TRIAL, configs_of, map_config, times_to
@@ -210,6 +211,30 @@ def test_logrank_permutation_goes_through_all_53130_splits():
     assert logrank_permutation(*a, *b) == pytest.approx(1 / math.comb(25, 5))         # nothing is as extreme as five of five against none
     b = (rng.integers(5, 60, 20).astype(float), rng.random(20) < 0.3)
     assert logrank_permutation(*a, *b) == pytest.approx(logrank(*a, *b).pvalue, abs=0.05)
+
+
+# -- Figures ---------------------------------------------------------------------------------------------------------
+
+def test_the_lapse_figure_marks_every_lapse():
+    runs = [curve([0.5, 1.0, 0.98, 1.0, 0.5], seed=1), curve([0.3] * 4, seed=2)]
+    ax = plot_lapses(runs).axes[0]
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[3, 5]]               # only the run that learned has marks
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "2"]
+
+
+def test_the_map_figure_has_a_panel_for_each_cell_and_counts_steps():
+    run = Curve(pd.DataFrame({"epoch": [100, 200], "train_accuracy": [0.5, 1.0], "accuracy": [0.1, 0.2]}), map_config(300, 0.1, 42))
+    figure = plot_map_curves({str(i): [run, run] for i in range(4)})
+    drawn = [ax for ax in figure.axes if ax.lines]
+    assert len(drawn) == 4 and all(len(ax.lines) == 4 for ax in drawn)
+    assert drawn[0].lines[0].get_xdata().tolist() == [500, 1000]                      # 5 batches in an epoch
+
+
+def test_the_survival_figure_ends_at_the_share_left():
+    late = (np.array([5.0, 60, 60, 9]), np.array([False, True, True, False]))
+    left, right = plot_waiting({"all": late}, {"ones": late, "tens": late}, 60, ["a", "b"]).axes
+    for line in [*left.lines, *right.lines]:
+        assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (60, 0.5)
 
 
 # -- The book's own runs -------------------------------------------------------------------------------------------
