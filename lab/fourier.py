@@ -82,7 +82,8 @@ def key_frequencies(norms, times=KEY_TIMES):
 def grid_means(grid):
     """Means of a grid (p, p, m) over the pairs that agree in a, in b, in a + b mod p, in a - b mod p: (4, p, m) float64."""
     a = torch.arange(len(grid))
-    return torch.stack([grid.mean(1).double(), grid.mean(0).double(), _means_by(grid, a[:, None] + a), _means_by(grid, a[:, None] - a)])
+    return torch.stack([grid.mean(1).double(), grid.mean(0).double(),
+                        _means_by(grid, a[:, None] + a), _means_by(grid, a[:, None] - a)])
 
 
 def _means_by(grid, group):

@@ -62,7 +62,8 @@ class ModularConfig:
         if not 0 < self.fraction < 1 or not 0 < self.n_train < self.p**2:
             raise ValueError(f"fraction must leave pairs to train on and pairs to test on, not {self.fraction!r}")
         if self.n_heads < 1 or self.d_model % self.n_heads or min(self.d_model, self.d_mlp) < 1:
-            raise ValueError(f"d_model must be a multiple of n_heads, and sizes positive, not {self.d_model}, {self.n_heads}, {self.d_mlp}")
+            raise ValueError(f"d_model must be a multiple of n_heads, and sizes positive, "
+                             f"not {self.d_model}, {self.n_heads}, {self.d_mlp}")
         if min(self.epochs, self.measure_every) < 1 or self.epochs % self.measure_every:
             raise ValueError(f"epochs must be a multiple of measure_every, not {self.epochs}, {self.measure_every}")
 
@@ -192,7 +193,7 @@ class ModularTransformer(nn.Module):
 
     def to_transformer_lens(self):
         """The weights under TransformerLens's names, biases (zero) included: for `HookedTransformer.load_state_dict(...,
-        strict=False)` of a model with n_layers 1, n_ctx 3, act_fn "relu", normalization_type None, d_vocab p + 1, d_vocab_out p."""
+        strict=False)` (TransformerLens 1 to 3; 4.0 dropped that class) of a model with n_layers 1, n_ctx 3, act_fn "relu", normalization_type None, d_vocab p + 1, d_vocab_out p."""
         state = {lens: getattr(self, own).detach().clone() for own, lens in LENS_NAMES.items()}
         (n_heads, d_model, d_head), (_, d_mlp) = self.W_Q.shape, self.W_in.shape
         shapes = {**dict.fromkeys(("attn.b_Q", "attn.b_K", "attn.b_V"), (n_heads, d_head)), "attn.b_O": (d_model,),

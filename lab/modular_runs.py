@@ -206,7 +206,8 @@ class ModularTraining:
     @staticmethod
     def _write(path, tensors, about=None):
         part = path.with_name(path.name + ".part")
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, part, about and {"about": json.dumps(about)})
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, part,
+                  about and {"about": json.dumps(about)})
         part.replace(path)
 
     def _save(self):

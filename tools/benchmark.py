@@ -1,8 +1,9 @@
 """What a training step costs: `python -m tools.benchmark [--model 57] [--seeds 16]`, or `--model modular`.
 
-A fleet against one seed at a time: both train by the full recipe from its middle on (examples, loss, gradient, clipping,
-AdamW), in the same number of processes of one thread each, in turns. A seed-step is one step of one seed; its cost is
-wall-clock time divided by all seed-steps of all processes.
+A fleet, a fleet of one seed, and plain training of one seed: all by the full recipe from its middle on (examples, loss,
+gradient, clipping, AdamW), in the same number of processes of one thread each, in turns. A seed-step is one step of one
+seed; its cost is wall-clock time divided by all seed-steps of all processes, or their CPU time: the former depends on
+what else the machine does.
 
 Modular addition: the reference run's full-batch step (loss, gradient, AdamW) in one process of --threads threads, three ways
 in turns: plainly over all three tokens; without the two rows that nobody reads; and the short way of lab/modular.py. On a
@@ -25,19 +26,19 @@ from lab.ten_digits import FORMATS
 
 
 def fleet_steps(config, seeds, steps):
-    """Seconds for `steps` steps of a fleet from the middle of its recipe."""
+    """Seconds for `steps` steps of a fleet from the middle of its recipe: by the clock, of CPU."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     fleet = Fleet(config, seeds)
     fleet.step = config.recipe.steps // 2
     fleet._train_to(fleet.step + CHUNK)                        # warm
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     fleet._train_to(fleet.step + steps)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - cpu
 
 
 def plain_steps(config, seed, steps):
-    """Seconds for `steps` steps of one seed: the module's own forward, autograd, torch's clipping and AdamW."""
+    """The same of one seed: the module's own forward on all rows, autograd, torch's clipping and AdamW."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     recipe, model, step = config.recipe, config.model.build(seed), config.recipe.steps // 2
@@ -58,22 +59,39 @@ def plain_steps(config, seed, steps):
             optimizer.step()
 
     train(5)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     train(steps)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - cpu
+
+
+WAYS = ("fleet", "fleet of one", "plain")
 
 
 def measure(model, seeds, steps, jobs, repeats):
-    """Milliseconds per seed-step, one value per repeat: (fleet, plain)."""
-    config, fleet, plain = preset(model), [], []
-    plain_n = max(10, steps // 5)
+    """Milliseconds per seed-step by the clock and of CPU, one pair per repeat: {way: list}. The ways take turns."""
+    config, measured = preset(model), {way: [] for way in WAYS}
     with joblib.Parallel(n_jobs=jobs) as parallel:
         for _ in range(repeats):
-            seconds = parallel(joblib.delayed(fleet_steps)(config, range(seeds * j, seeds * (j + 1)), steps) for j in range(jobs))
-            fleet.append(1e3 * max(seconds) / (steps * seeds * jobs))
-            seconds = parallel(joblib.delayed(plain_steps)(config, j, plain_n) for j in range(jobs))
-            plain.append(1e3 * max(seconds) / (plain_n * jobs))
-    return fleet, plain
+            for way in WAYS:
+                size, n = (seeds if way == "fleet" else 1), (max(10, steps // 5) if way == "plain" else steps)
+                calls = ((plain_steps, j) if way == "plain" else (fleet_steps, range(size * j, size * (j + 1)))
+                         for j in range(jobs))
+                clock, cpu = zip(*parallel(joblib.delayed(work)(config, which, n) for work, which in calls))
+                measured[way].append((1e3 * max(clock) / (n * size * jobs), 1e3 * sum(cpu) / (n * size * jobs)))
+    return measured
+
+
+def report_fleets(model, seeds, steps, jobs, repeats):
+    """Measure a fleet's step and print it."""
+    measured = measure(model, seeds, steps, jobs, repeats)
+    print(f"{device_name(torch.device('cpu'))}, {jobs} processes of one thread, torch {torch.__version__}; per seed-step, "
+          f"medians of {repeats} rounds (by the clock: lowest to highest)")
+    for way, values in measured.items():
+        clock, cpu = zip(*values)
+        ratios = [statistics.median(plain[i] / own[i] for plain, own in zip(measured["plain"], values)) for i in range(2)]
+        against = "" if way == "plain" else f"; plain is {ratios[0]:.1f} times that by the clock, {ratios[1]:.1f} times of CPU"
+        print(f"{f'fleet of {seeds}' if way == 'fleet' else way:14s} {statistics.median(clock):7.3f} ms "
+              f"({min(clock):.3f} to {max(clock):.3f}), {statistics.median(cpu):.3f} ms of CPU{against}")
 
 
 def last_row_logits(model, tokens):
@@ -124,14 +142,15 @@ def report_modular(threads, steps, repeats):
     for way, values in measured.items():
         clock, cpu = zip(*values)
         ratios = [[v[i] / short[i] for v, short in zip(values, measured["the short way"])] for i in range(2)]
-        print(f"{way:22s} {statistics.median(clock):7.1f} ms per step (median of {repeats} rounds; {min(clock):.1f} to {max(clock):.1f}), "
+        print(f"{way:22s} {statistics.median(clock):7.1f} ms per step (median of {repeats} rounds; "
+              f"{min(clock):.1f} to {max(clock):.1f}), "
               f"{statistics.median(cpu):.1f} ms of CPU; ratio to the short way {statistics.median(ratios[0]):.2f} by the clock "
               f"({min(ratios[0]):.2f} to {max(ratios[0]):.2f}), {statistics.median(ratios[1]):.2f} of CPU")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="57", help="57, ..., or modular")
+    parser.add_argument("--model", default="57", help="57, 763, ..., or modular")
     parser.add_argument("--seeds", type=int, default=16, help="seeds per fleet (default 16)")
     parser.add_argument("--steps", type=int, help="steps per measurement (default 200; modular: 3)")
     parser.add_argument("--jobs", type=int, default=2, help="processes of one thread each (default 2)")
@@ -140,11 +159,7 @@ def main():
     options = parser.parse_args()
     if options.model == "modular":
         return report_modular(options.threads, options.steps or 3, options.repeats or 15)
-    fleet, plain = measure(options.model, options.seeds, options.steps or 200, options.jobs, options.repeats or 3)
-    print(f"{device_name(torch.device('cpu'))}, {options.jobs} processes of one thread, torch {torch.__version__}")
-    for name, values in (("fleet", fleet), ("one seed at a time", plain)):
-        print(f"{name:20s} {statistics.median(values):7.3f} ms per seed-step (median; {min(values):.3f} to {max(values):.3f})")
-    print(f"ratio                {statistics.median(p / f for f, p in zip(fleet, plain)):7.1f}")
+    report_fleets(options.model, options.seeds, options.steps or 200, options.jobs, options.repeats or 3)
 
 
 if __name__ == "__main__":

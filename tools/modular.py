@@ -82,7 +82,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("arms", nargs="*", help=f"{', '.join(book_arms())}, or one (default: all of the book's)")
     parser.add_argument("--seeds", default="0:1", help="of `one`: 0:10, or 3,5,7:9")
-    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE", help="change a setting of every run")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE",
+                        help="change a setting of every run")
     parser.add_argument("--same-data", action="store_true", help="of `one`: train all seeds on the reference run's pairs")
     parser.add_argument("--keep", choices=KEEP, help="what is stored (default: the arm's)")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side (default 2)")
