@@ -193,7 +193,8 @@ class ModularTransformer(nn.Module):
 
     def to_transformer_lens(self):
         """The weights under TransformerLens's names, biases (zero) included: for `HookedTransformer.load_state_dict(...,
-        strict=False)` (TransformerLens 1 to 3; 4.0 dropped that class) of a model with n_layers 1, n_ctx 3, act_fn "relu", normalization_type None, d_vocab p + 1, d_vocab_out p."""
+        strict=False)` (TransformerLens 1 to 3; 4.0 dropped that class) of a model with
+        n_layers 1, n_ctx 3, act_fn "relu", normalization_type None, d_vocab p + 1, d_vocab_out p."""
         state = {lens: getattr(self, own).detach().clone() for own, lens in LENS_NAMES.items()}
         (n_heads, d_model, d_head), (_, d_mlp) = self.W_Q.shape, self.W_in.shape
         shapes = {**dict.fromkeys(("attn.b_Q", "attn.b_K", "attn.b_V"), (n_heads, d_head)), "attn.b_O": (d_model,),
