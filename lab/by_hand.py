@@ -45,6 +45,12 @@ class PaddedFormat(Format):
         zeros = torch.zeros(len(a), 9, dtype=torch.int64, device=a.device)
         return torch.cat([zeros[:, :1], s[:, :10], zeros, s[:, 11:21], zeros[:, :1], s[:, 22:33]], dim=1)
 
+    def columns(self, a, b):
+        """The same with the examples along the last axis: (N,), (N,) -> (42, N) uint8."""
+        s = super().columns(a, b)
+        zeros = torch.zeros_like(s[:9])
+        return torch.cat([zeros[:1], s[:10], zeros, s[11:21], zeros[:1], s[22:33]])
+
 
 FORMATS["padded"] = PaddedFormat()
 
@@ -65,11 +71,18 @@ class CircuitConfig:
     hinge: str = "swiglu"
 
     format = "padded"
+    n_targets = 11                      # Z0..Z10
+    position_only = False               # lab.position_only knows arcs only: fleets train it seed by seed
+    d_model = 2
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} may be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
+
+    def build(self, seed=0):
+        """The hand-set circuit: the seed has nothing to do."""
+        return HandSetCircuit(self)
 
     @property
     def label(self):

@@ -30,7 +30,7 @@ DOUBLE = torch.float64
 
 @dataclass(frozen=True)
 class LeadingFirstFormat(Format):
-    """`<bos> X9..X0 + Y9..Y0 = Z10..Z0`, the leading digit first throughout; <EOS> serves as <bos>, and stands nowhere else."""
+    """`<bos> X9..X0 + Y9..Y0 = Z10..Z0`, leading digit first throughout; <EOS> serves as <bos> and stands nowhere else."""
     reversed_operands: bool = False
     one_token_marks: bool = False
     prompt: int = 2 * DIGITS + 3

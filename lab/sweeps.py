@@ -27,9 +27,11 @@ from lab.fleets import Fleet, FleetConfig, Recipe
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
+from lab.trainable_by_hand import NearHandSet
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
-MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig)}
+MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig,
+                                               NearHandSet)}
 CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in
                         ("fleets", "position_only", "micro_adder", "rotary_adder", "small_transformer",
                          "small_transformer_step", "ten_digits")])

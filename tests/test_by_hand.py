@@ -61,7 +61,8 @@ def scalar_circuit(digits, hinge):
         return x[0] / scale, x[1] / scale
 
     first = c - eps * digits[-1]**2
-    received = sum(w * -22 * c / math.sqrt(2) * norm((c - eps * d * d, -d))[1] for w, d in zip(weights, digits)) / sum(weights)
+    values = [-22 * c / math.sqrt(2) * norm((c - eps * d * d, -d))[1] for d in digits]
+    received = sum(w * v for w, v in zip(weights, values)) / sum(weights)
     h = received - digits[-1]
     n = norm((first, h))
     gates = [n[1] * c / math.sqrt(2) - threshold * n[0] / math.sqrt(2) for threshold in (94, 95)]
@@ -120,7 +121,7 @@ def test_attention_is_ten_to_one():
 def test_format_generate_and_bad_input():
     model, format = hand_set(6), FORMATS["padded"]
     sequence = format.sequences(torch.tensor([123]), torch.tensor([9_000_000_077]))
-    assert sequence[0].tolist() == [0, 3, 2, 1] + [0] * 7 + [0] * 9 + [7, 7] + [0] * 7 + [9, 0] + [0, 0, 2] + [0] * 6 + [9, 0]
+    assert sequence[0].tolist() == [0, 3, 2, 1, *[0] * 16, 7, 7, *[0] * 7, 9, 0, 0, 0, 2, *[0] * 6, 9, 0]
     assert torch.equal(generate(model, sequence[:, :31], 11), sequence)
     with pytest.raises(ValueError, match="counted may be one of 12, 10, 8, 6, not 7"):
         CircuitConfig(counted=7)
@@ -195,7 +196,8 @@ def test_the_prefix_adder():
     assert passes(model, *board_pairs()) and passes(model, a, b) and passes(model, c, d)
     s, P, y, _ = model.trace(FORMATS["digits only"].sequences(torch.tensor([95]), torch.tensor([7]))[:, :-1])
     assert s[0, 21:25].tolist() == pytest.approx([12, 9, 0, 0])
-    assert P[0, 21:25].tolist() == pytest.approx([0, 1.2, 1.02, 0.102]) and y[0, 21:25].tolist() == pytest.approx([2, 0, 1, 0], abs=1e-5)
+    assert P[0, 21:25].tolist() == pytest.approx([0, 1.2, 1.02, 0.102])
+    assert y[0, 21:25].tolist() == pytest.approx([2, 0, 1, 0], abs=1e-5)
 
 
 def test_the_published_model_that_is_wrong():

@@ -14,7 +14,7 @@ import textwrap
 from pathlib import Path
 
 import _common
-from lab import by_hand, micro_adder, other_circuits, rotary_adder, small_transformer, ten_digits
+from lab import by_hand, micro_adder, other_circuits, rotary_adder, small_transformer, ten_digits, trainable_by_hand
 from lab.counting import board_count, strict_count
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
@@ -37,9 +37,10 @@ DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adde
 CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
              by_hand: ("PADDED_CONTEXT",), other_circuits: ("DOUBLE",)}
 HAND_SET = {model.config.label: model for model in [
-    *(by_hand.hand_set(counted, hinge) for counted in by_hand.CHOICES["counted"] for hinge in by_hand.CHOICES["hinge"]),
     other_circuits.PrefixAdder(), other_circuits.WholeSumAdder(),
     other_circuits.WholeSumAdder(other_circuits.WholeSumConfig(residual=False))]}
+HAND_SET |= {name if name.startswith("circuit") else f"{name}-by-hand": trainable_by_hand.by_hand(name)
+             for name in trainable_by_hand.HAND_SET_CONFIGS}
 
 
 def source_of(definition):
