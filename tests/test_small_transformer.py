@@ -10,11 +10,12 @@ from _common import attention_weights, generate
 from lab import fleets, second_pass, sweeps
 from lab.counting import board_count, count_table, strict_count
 from lab.fleets import Examples, Fleet, FleetConfig, StackedModels, right_answers
+from lab.micro_adder import MICRO_ADDERS
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.small_transformer_step import loss_and_gradients, predicted_tokens
 from lab.ten_digits import DIGITS, FORMATS, LARGEST, answer_pairs, stratified_pairs, uniform_pairs
 from lab.verification import smallest_margin
-from tools import export, verify
+from tools import benchmark, export, verify
 from tools import second_pass as second_pass_tool
 
 PLAIN, NAMES = FORMATS["plain"], list(SMALL_TRANSFORMERS)
@@ -192,6 +193,24 @@ def test_a_fleet_resumes_to_the_same_bits(quick, tmp_path):
     Fleet(short("763"), range(2)).run(tmp_path / "half.safetensors", progress=False, stop_at=30)
     second = Fleet.load(tmp_path / "half.safetensors", short("763"), range(2)).run(progress=False)
     assert torch.equal(second.final, whole.final) and second.history == whole.history
+
+
+def test_the_loss_mask_of_other_models():
+    models = StackedModels.untrained(MICRO_ADDERS["57"], [1, 2], torch.device("cpu"))
+    sequences = torch.stack([FORMATS["digits only"].sequences(*uniform_pairs(8, torch.Generator().manual_seed(s)))
+                             for s in range(2)])
+    loss, _ = models.gradients(sequences.mT.contiguous(), "all")
+    for s in range(2):
+        expected = F.cross_entropy(one_of(models, s)(sequences[s][:, :33]).transpose(1, 2), sequences[s][:, 1:])
+        assert float(loss[s]) == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_benchmark_times_three_ways():
+    try:
+        measured = benchmark.measure("763", seeds=2, steps=10, jobs=1, repeats=1)
+    finally:
+        torch.set_flush_denormal(False)
+    assert set(measured) == set(benchmark.WAYS) and all(0 < x for [pair] in measured.values() for x in pair)
 
 
 def test_the_loss_falls_and_the_loss_mask_matters(quick):
