@@ -27,7 +27,7 @@ def configuration(model, settings):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="a name such as 57, 54, 67")
+    parser.add_argument("--model", required=True, help="a name such as 57, 54, 67, r25, 763, 777")
     parser.add_argument("--seeds", default="0:40", help="0:100, or 3,5,7:9 (default 0:40)")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE")
     parser.add_argument("--jobs", type=int, default=2, help="fleets side by side, one thread each (default 2)")
