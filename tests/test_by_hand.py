@@ -250,5 +250,5 @@ def test_a_hand_set_file_is_verified(tmp_path, capsys):
     model, _ = module.build_model()
     result = verify(lambda a, b: module.add_many(model, a, b), per_ripple=20, per_pattern=1)
     assert result.board_right == 10_010 and result.passes_strata
-    with pytest.raises(ValueError, match="or is one of circuit-12-swiglu, .* not 'circuit-7'"):
+    with pytest.raises(ValueError, match="or is one of prefix, .* not 'circuit-7'"):
         export.model_of("circuit-7")
