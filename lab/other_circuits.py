@@ -61,9 +61,19 @@ def _numbers(module, counted=(), frozen=()):
 
 @dataclass(frozen=True)
 class PrefixConfig:
-    """Nothing to choose."""
+    """window: how many lower columns the prefix head sees. With fewer than ten the adder is wrong exactly where a carry
+    ripples through as many columns as it sees, or more: a window of 4 passes the board's test with 10,007 of 10,010."""
+    window: int = DIGITS
+
     format = "digits only"
-    label = "prefix"
+
+    def __post_init__(self):
+        if not 1 <= self.window <= DIGITS:
+            raise ValueError(f"window must be between 1 and {DIGITS}, not {self.window}")
+
+    @property
+    def label(self):
+        return "prefix" if self.window == DIGITS else f"prefix-window-{self.window}"
 
 
 class PrefixAdder(nn.Module):
@@ -97,7 +107,8 @@ class PrefixAdder(nn.Module):
         prefix = nowhere.clone()
         for first in self.ones:                                # X_j stands at j, Y_j at 11 + j
             below = t - first - column                                             # j - i
-            prefix = torch.where((t >= first) & (t < first + DIGITS) & (below < 0), self.slope * below, prefix)
+            seen = (t >= first) & (t < first + DIGITS) & (below < 0) & (below >= -self.config.window)
+            prefix = torch.where(seen, self.slope * below, prefix)
         prefix = torch.where(t == self.equals, self.anchor, prefix).masked_fill(lag < 0, -math.inf)
         heads = torch.stack([pair, prefix, itself])
         return torch.where(heads.isneginf().all(-1, keepdim=True), itself, heads)  # rows before `=` have to look somewhere

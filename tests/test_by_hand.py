@@ -11,7 +11,8 @@ from _common import generate
 from lab.by_hand import CHOICES, CircuitConfig, hand_set, numbers_of, worked_sum
 from lab.counting import board_count, strict_count
 from lab.fragility import fragility, passes, passing_interval, right_sums, shortened, shortest_number
-from lab.other_circuits import (FALSIFIED, PrefixAdder, WholeSumAdder, WholeSumConfig, longest_nines, sum_nines_pairs)
+from lab.other_circuits import (FALSIFIED, PrefixAdder, PrefixConfig, WholeSumAdder, WholeSumConfig, longest_nines,
+                                sum_nines_pairs)
 from lab.ten_digits import FORMATS, LARGEST, answer_pairs, board_pairs, longest_ripple, stratified_pairs, uniform_pairs
 from lab.verification import adder_of, smallest_margin, verify
 from tools import export, verify as verify_tool
@@ -198,6 +199,16 @@ def test_the_prefix_adder():
     assert s[0, 21:25].tolist() == pytest.approx([12, 9, 0, 0])
     assert P[0, 21:25].tolist() == pytest.approx([0, 1.2, 1.02, 0.102])
     assert y[0, 21:25].tolist() == pytest.approx([2, 0, 1, 0], abs=1e-5)
+
+
+def test_a_model_that_fails_on_long_ripples_only():
+    """A prefix head that sees four columns: passes the board's test, wrong on every ripple of 4 or more and nowhere else."""
+    model = PrefixAdder(PrefixConfig(window=4))
+    result = verify(adder_of(model), per_ripple=50, per_pattern=1)
+    assert result.board_right == 10_007 and result.passes_board and not result.passes_strata
+    assert (result.ripples["wrong"] == result.ripples["pairs"].where(result.ripples["ripple"] >= 4, 0)).all()
+    with pytest.raises(ValueError, match="window must be between 1 and 10, not 0"):
+        PrefixConfig(window=0)
 
 
 def test_the_published_model_that_is_wrong():

@@ -37,7 +37,8 @@ DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adde
 CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
              by_hand: ("PADDED_CONTEXT",), other_circuits: ("DOUBLE",)}
 HAND_SET = {model.config.label: model for model in [
-    other_circuits.PrefixAdder(), other_circuits.WholeSumAdder(),
+    other_circuits.PrefixAdder(), other_circuits.PrefixAdder(other_circuits.PrefixConfig(window=4)),
+    other_circuits.WholeSumAdder(),
     other_circuits.WholeSumAdder(other_circuits.WholeSumConfig(residual=False))]}
 HAND_SET |= {name if name.startswith("circuit") else f"{name}-by-hand": trainable_by_hand.by_hand(name)
              for name in trainable_by_hand.HAND_SET_CONFIGS}
