@@ -58,30 +58,31 @@ def plot_designs(estimates, truth, n):
         ax.hist(np.minimum(values, bins[-1]), bins, color=COLORS[i], weights=np.full(len(values), 1 / len(values)))
         ax.axvline(truth, color="#000000", linestyle="--", linewidth=1.2)
         ax.set_title(design, loc="right", fontsize=10)
-        ax.set_ylabel("share")
+        ax.set_ylabel("probability")
         ax.grid(axis="y", visible=False)
     axes[-1].set_xlabel(f"error rate estimated from {n} cases (dashed: census; the last bar holds all beyond)")
     axes[-1].xaxis.set_major_formatter(lambda value, position: f"{100 * value:.1f} %")
     return figure
 
 
-def plot_reliability(tables, n_bins=10):
+def plot_reliability(tables, n_bins=10, fewest=100):
     """Share right against confidence, one panel per thing that one may be sure of; the diagonal is perfect calibration.
 
-    tables: {panel: {group: table of confidences}}. The area of a point grows with the number of cases.
+    tables: {panel: {group: table of confidences}}. The area of a point grows with the number of cases;
+    bins with fewer than `fewest` are left out.
     """
     figure, axes = plt.subplots(1, len(tables), figsize=(4 * len(tables), 4), sharey=True)
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
         for i, (group, table) in enumerate(groups.items()):
-            rows = reliability(table, n_bins)
+            rows = reliability(table, n_bins).query("cases >= @fewest")
             ax.plot(rows["confidence"], rows["right"], color=COLORS[i], linestyle=STYLES[i], linewidth=1.4)
-            ax.scatter(rows["confidence"], rows["right"], s=20 + 180 * rows["cases"] / rows["cases"].sum(), marker=MARKERS[i],
+            ax.scatter(rows["confidence"], rows["right"], s=20 + 180 * rows["cases"] / max(1, rows["cases"].sum()), marker=MARKERS[i],
                        color=COLORS[i], label=group, zorder=3)
         ax.set(title=panel, xlabel="confidence", xlim=(-0.02, 1.05), ylim=(-0.03, 1.05))
         _percent(ax.xaxis), _percent(ax.yaxis)
     axes[0].set_ylabel("share right")
-    axes[0].legend(loc="upper left", markerscale=0.6)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups), markerscale=0.6)
     return figure
 
 

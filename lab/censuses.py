@@ -27,6 +27,7 @@ COLUMNS = ["ones", "tens", "hundreds", "thousands", "<EOS>"]
 PAIRS = 1_000_000
 BINS = 1000                   # equal bins of confidence from 0 to 1; coarser ones are made by adding neighbours
 WORST = 1000                  # pairs of smallest margin that are kept
+CLASS_EDGES = (0.9, 0.99, 0.999, 0.9999)         # confidence of a whole answer: classes 0 (below 0.9), 1, 2, 3, 4 (above 0.9999)
 
 
 def subjects():
@@ -45,6 +46,7 @@ class Census:
     confidence: (6, 1000, 3), for each column teacher-forced and then for the whole answer as written: per bin of
         confidence the number of cases, how many were right, and the sum of their confidences. The confidence of a digit
         is the probability that the model gives to the token it chooses, that of an answer the product over its tokens.
+    confidence_class: (10^6,) whole numbers 0..4, between which of CLASS_EDGES the confidence of the whole answer lies.
     off_by: DataFrame (off_by, pairs): the number written minus the true sum, and how often (wrong answers only;
         `off_by` is nan where what was written is no number).
     """
@@ -52,6 +54,7 @@ class Census:
     written_right: np.ndarray
     worst: pd.DataFrame
     confidence: np.ndarray
+    confidence_class: np.ndarray
     off_by: pd.DataFrame
 
     @property
@@ -124,7 +127,7 @@ def take_census(model, progress=True):
     model.eval()
     forced_right, written_right = np.zeros((PAIRS, 5), bool), np.zeros((PAIRS, 5), bool)
     smallest, column = np.zeros(PAIRS, np.float32), np.zeros(PAIRS, np.int8)
-    confidence, off_by = np.zeros((6, BINS, 3)), {}
+    confidence, off_by, classes = np.zeros((6, BINS, 3)), {}, np.zeros(PAIRS, np.uint8)
     for a in tqdm(range(1000), unit="block", disable=not progress, leave=False):
         forced, top, chosen, answer, written, sure = read_block(model, a)
         rows = slice(1000 * a, 1000 * (a + 1))
@@ -134,7 +137,9 @@ def take_census(model, progress=True):
         top = top.cpu().numpy()
         for k in range(5):
             confidence[k] += _binned(top[:, k], forced_right[rows, k])
-        confidence[5] += _binned(sure.cpu().numpy(), written_right[rows].all(1))
+        sure = sure.cpu().numpy()
+        confidence[5] += _binned(sure, written_right[rows].all(1))
+        classes[rows] = np.digitize(sure, CLASS_EDGES)
         for difference in _differences(written, answer).tolist():
             off_by[difference] = off_by.get(difference, 0) + 1
     order = np.argsort(smallest, kind="stable")[:WORST]
@@ -142,7 +147,7 @@ def take_census(model, progress=True):
     table = pd.DataFrame({"off_by": [*sorted(off_by), math.nan][:len(off_by) + bool(invalid)],
                           "pairs": [off_by[d] for d in sorted(off_by)] + [invalid] * bool(invalid)}).astype({"off_by": float, "pairs": int})
     return Census(forced_right, written_right,
-                  pd.DataFrame({"pair": order, "margin": smallest[order], "column": column[order]}), confidence, table)
+                  pd.DataFrame({"pair": order, "margin": smallest[order], "column": column[order]}), confidence, classes, table)
 
 
 def _differences(written, answer):
@@ -162,7 +167,7 @@ def census_to_bytes(census):
     """A Census as a compressed .npz file (no pickle): truth values one bit each."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, forced_right=np.packbits(census.forced_right.T, axis=1), written_right=np.packbits(census.written_right.T, axis=1),
-                        confidence=census.confidence, **{f"worst_{name}": census.worst[name].to_numpy() for name in census.worst},
+                        confidence=census.confidence, confidence_class=census.confidence_class, **{f"worst_{name}": census.worst[name].to_numpy() for name in census.worst},
                         **{f"off_by_{name}": census.off_by[name].to_numpy() for name in census.off_by})
     return buffer.getvalue()
 
@@ -172,7 +177,7 @@ def census_from_bytes(data):
     with np.load(io.BytesIO(data), allow_pickle=False) as stored:
         right = {name: np.unpackbits(stored[name], axis=1, count=PAIRS).T.astype(bool) for name in ("forced_right", "written_right")}
         worst = pd.DataFrame({name: stored[f"worst_{name}"] for name in ("pair", "margin", "column")})
-        return Census(**right, worst=worst, confidence=stored["confidence"],
+        return Census(**right, worst=worst, confidence=stored["confidence"], confidence_class=stored["confidence_class"],
                       off_by=pd.DataFrame({name: stored[f"off_by_{name}"] for name in ("off_by", "pairs")}))
 
 
