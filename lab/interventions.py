@@ -18,7 +18,8 @@ from lab import store
 from lab.carries import carries
 
 __all__ = """LABELS ROWS DIGITS Sums sums_by_carries pairs_differing hooks ablate_edges edge_means ablate_part part_means
-             streams patch scores edge_effects part_effects patch_effects interventions_of carry_maps""".split()
+             streams patch scores edge_effects part_effects patch_effects interventions_of carry_maps
+             agreement right_by_class""".split()
 
 LABELS = ["a₂", "a₁", "a₀", "+", "b₂", "b₁", "b₀", "=", "s₀", "s₁", "s₂", "s₃"]       # 0: ones, 1: tens, 2: hundreds
 DIGITS = ["ones", "tens", "hundreds", "thousands"]
@@ -337,6 +338,39 @@ def carry_maps(model, sums):
     weights = torch.stack(attention_weights(model, sums.tokens))                              # (L, N, H, T, T)
     by_class = [weights[:, torch.as_tensor(sums.n_carries == k)] for k in range(CLASSES)]
     return torch.stack([w.mean(1) for w in by_class]), torch.stack([w.std(1) for w in by_class])
+
+
+def agreement(weights, effects, rows, draws=2_000, seed=0):
+    """Pearson correlation of edges' weights (E,) with their effects (E,), and under the null: (r, null values (draws,)).
+
+    Null: the weights are permuted among the edges of the same row. 0 where either side does not vary.
+    """
+    weights, effects, rows = (np.asarray(v, dtype=float) for v in (weights, effects, rows))
+    y = effects - effects.mean()
+
+    def correlation(x):                                                                       # (..., E)
+        x = x - x.mean(-1, keepdims=True)
+        size = np.linalg.norm(x, axis=-1) * np.linalg.norm(y)
+        return np.where(size > 1e-12, x @ y / np.maximum(size, 1e-12), 0.0)
+
+    rng, shuffled = np.random.default_rng(seed), np.tile(weights, (draws, 1))
+    for row in np.unique(rows):
+        shuffled[:, rows == row] = rng.permuted(shuffled[:, rows == row], axis=1)
+    return float(correlation(weights)), correlation(shuffled)
+
+
+@torch.no_grad()
+def right_by_class(model, sums):
+    """Whole answers right, teacher-forced and autoregressively: DataFrame (carries, forced, written, n), shares.
+
+    With a causal mask both are the same: up to its first error a model reads the same tokens either way. Only a model
+    without a mask is asked to write.
+    """
+    truth = sums.answer
+    forced = (predict_answers(model, sums.tokens, 7) == truth).all(1).cpu().numpy()
+    written = forced if model.blocks[0].attn.causal else (generate(model, sums.tokens[:, :8], 5)[:, 8:] == truth).all(1).cpu().numpy()
+    table = pd.DataFrame({"carries": sums.n_carries, "forced": forced, "written": written})
+    return table.groupby("carries").agg(forced=("forced", "mean"), written=("written", "mean"), n=("forced", "size")).reset_index()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from _common import AdditionTransformer, F
+from _common import AdditionTransformer, F, generate
 from lab.carries import carries
-from lab.interventions import (ROWS, Sums, ablate_edges, ablate_part, edge_effects, edge_means, pairs_differing, part_effects,
-                               part_means, patch, patch_effects, scores, streams, sums_by_carries)
+from lab.experiments import runs_of
+from lab.interventions import (BOOK_INTERVENTIONS, ROWS, Sums, ablate_edges, agreement, ablate_part, edge_effects, edge_means, pairs_differing, part_effects,
+                               part_means, patch, patch_effects, right_by_class, scores, stored_interventions, streams, sums_by_carries)
 
 
 @pytest.fixture(params=[(2, 1), (1, 1), (2, 2)], ids=["two layers", "one layer", "two heads"])
@@ -124,3 +125,33 @@ def test_patching_everything_that_differs_goes_all_the_way():
     assert both == {1}                                                     # nothing else that stands before the tens
     assert np.allclose(table.query("position == 1")["effect"], 1, atol=1e-4)
     assert np.allclose(table.query("position != 1")["effect"], 0, atol=1e-6)
+
+
+def test_agreement_is_pearson_and_its_null_stays_within_rows():
+    rng = np.random.default_rng(0)
+    weights, rows = rng.random(20), np.repeat([0, 1], 10)
+    effects = weights + rng.normal(size=20)
+    r, null = agreement(weights, effects, rows, draws=3000)
+    assert r == pytest.approx(np.corrcoef(weights, effects)[0, 1]) and abs(null.mean()) < 0.1
+    between = np.r_[np.zeros(10), np.ones(10)]                            # all agreement lies between rows: the null has it too
+    r, null = agreement(between, between, rows, draws=10)
+    assert r == pytest.approx(1) and np.allclose(null, 1)
+    assert agreement(np.ones(20), effects, rows, draws=5)[0] == 0
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_shares_right_by_class_are_those_of_generation(causal):
+    torch.manual_seed(0)
+    model, sums = AdditionTransformer(d_model=8, d_ff=8, causal=causal).eval(), sums_by_carries(3, 0)
+    table = right_by_class(model, sums)
+    written = (generate(model, sums.tokens[:, :8], 5)[:, 8:] == sums.answer).all(1).view(4, 3).double().mean(1)
+    assert np.allclose(table["written"], written) and (table["n"] == 3).all()
+
+
+@pytest.mark.slow
+def test_the_stored_effects_are_those_of_the_stored_models():
+    """One class of one seed anew: the parts, which cost least."""
+    run = runs_of("reference", seeds=[42])[0]
+    tables, model = stored_interventions(run, BOOK_INTERVENTIONS), run.model("cpu")
+    again = part_effects(model, sums_by_carries(1000, 6), Sums(*np.random.default_rng(7).integers(1000, size=(2, 4_000))), 1000)
+    assert np.allclose(tables["parts"]["effect"], again["effect"], rtol=1e-3, atol=1e-3)

@@ -1,0 +1,102 @@
+"""Figures of chapter 6: maps beside interventions, patches, probes, embeddings. Each helper returns its figure."""
+from _common import *
+from lab.interventions import DIGITS, LABELS
+
+__all__ = "plot_maps_and_effects plot_agreement plot_patches plot_probes plot_embeddings".split()
+MARKERS = "osD^vPX"
+
+
+def plot_maps_and_effects(maps, effects):
+    """Above: attention weights of the four answer rows, per layer. Below: nats lost when that edge is cut.
+
+    maps: (layers, 4, 11); effects: the same shape, nan where there is no edge.
+    """
+    figure, axes = plt.subplots(2, len(maps), figsize=(8.2, 4.4), squeeze=False)
+    top = max(float(np.nanmax(np.abs(effects))), 1e-3)
+    for layer in range(len(maps)):
+        for ax, values, limits, cmap, what in ((axes[0, layer], maps[layer], (0, 1), "viridis", "weight"),
+                                               (axes[1, layer], effects[layer], (-top, top), "RdBu_r", "nats lost when cut")):
+            values = np.ma.masked_invalid(np.where(np.isnan(effects[layer]), np.nan, values))
+            image = ax.imshow(values, vmin=limits[0], vmax=limits[1], cmap=cmap, aspect="auto")
+            ax.set_facecolor("#eeeeee")
+            ax.set_xticks(range(11), LABELS[:11])
+            ax.set_yticks(range(4), [f"{LABELS[7 + j]} → {DIGITS[j]}" for j in range(4)] if layer == 0 else [""] * 4)
+            ax.set_title(f"layer {layer + 1}: {what}", fontsize=10)
+            ax.grid(False)
+            if layer == len(maps) - 1:
+                figure.colorbar(image, ax=axes[0 if what == "weight" else 1].tolist(), shrink=0.9)
+    return figure
+
+
+def plot_agreement(table):
+    """Weight against nats lost, one panel per layer, one point per edge of an answer row and seed.
+
+    table: DataFrame (seed, layer, weight, effect).
+    """
+    layers = sorted(table["layer"].unique())
+    figure, axes = plt.subplots(1, len(layers), figsize=(8, 3.2), squeeze=False)
+    for ax, layer in zip(axes[0], layers):
+        for i, (seed, mine) in enumerate(table[table["layer"] == layer].groupby("seed")):
+            ax.plot(mine["weight"], mine["effect"], MARKERS[i % 7], color=COLORS[i % 7], markersize=4.5, alpha=0.8, label=f"seed {seed}")
+        ax.set(xlabel="mean attention weight", title=f"layer {layer + 1}", xlim=(-0.03, 1.03))
+    axes[0, 0].set_ylabel("nats lost when cut")
+    axes[0, -1].legend(fontsize=8)
+    return figure
+
+
+def plot_patches(table):
+    """Share of the way to the source's digit, by position patched: panels carry and digit; a column of dots per depth.
+
+    table: DataFrame (seed, kind, what, depth, position, effect), averaged over classes.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True)
+    for ax, kind, title in zip(axes, ("carry", "digit"), ("sums that differ in a carry", "sums that differ in a tens digit")):
+        for depth, shift in ((0, -0.17), (1, 0.17)):
+            for what in ("random", "source"):
+                mine = table.query("kind == @kind and depth == @depth and what == @what")
+                color, marker = (COLORS[depth], "os"[depth]) if what == "source" else ("#999999", "x")
+                ax.plot(mine["position"] + shift + 0.1 * (what == "random"), mine["effect"], marker, color=color, markersize=4.5, alpha=0.85,
+                        label=f"{'after layer 1' if depth else 'before layer 1'}{', random' if what == 'random' else ''}")
+        ax.set_xticks(range(9), LABELS[:9])
+        ax.set(title=title, xlabel="position patched")
+    axes[0].set_ylabel("share of the way\nto the other digit")
+    axes[0].legend(fontsize=8, loc="upper left")
+    return figure
+
+
+def plot_probes(table):
+    """Held-out accuracy of the carry by position, one panel per depth: dots per seed, and the control task as crosses.
+
+    table: DataFrame (seed, depth, position, accuracy, control).
+    """
+    depths = sorted(table["depth"].unique())
+    figure, axes = plt.subplots(1, len(depths), figsize=(9.4, 3.2), sharey=True)
+    for ax, depth in zip(axes, depths):
+        for i, (seed, mine) in enumerate(table[table["depth"] == depth].groupby("seed")):
+            ax.plot(mine["position"] - 0.2, mine["accuracy"], MARKERS[i % 7], color=COLORS[0], markersize=4, alpha=0.8,
+                    label="carry" if i == 0 else None)
+            ax.plot(mine["position"] + 0.2, mine["control"], "x", color=COLORS[1], markersize=4, label="control task" if i == 0 else None)
+        ax.axhline(0.5, color="#888888", linestyle="--", linewidth=0.8)
+        ax.set_xticks(range(11), LABELS[:11])
+        ax.set(title=["before layer 1", "after layer 1", "after layer 2"][depth] if depth < 3 else f"depth {depth}", xlabel="position")
+    axes[0].yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    axes[0].set_ylabel("held-out accuracy")
+    axes[0].legend(fontsize=8, loc="upper right")
+    return figure
+
+
+def plot_embeddings(similarity, scores, shares):
+    """Left: cosine similarity of the ten digits (10, 10). Right: scores (10, 2+) on two principal components, in order."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4))
+    image = left.imshow(np.where(np.eye(10, dtype=bool), np.nan, similarity), cmap="RdBu_r", vmin=-1, vmax=1)
+    left.set_xticks(range(10))
+    left.set_yticks(range(10))
+    left.grid(False)
+    left.set(title="mean cosine similarity", xlabel="digit", ylabel="digit")
+    figure.colorbar(image, ax=left, shrink=0.85)
+    right.plot(scores[:, 0], scores[:, 1], color="#bbbbbb", linewidth=1)
+    for digit, point in enumerate(scores[:, :2]):
+        right.text(*point, str(digit), ha="center", va="center", fontsize=11, color=COLORS[0], fontweight="bold")
+    right.margins(0.12)
+    right.set(title="principal components, first seed", xlabel=f"first ({shares[0]:.0%} of the variance)", ylabel=f"second ({shares[1]:.0%})")
+    return figure
