@@ -78,15 +78,15 @@ def plot_scores(groups, uniform, names):
     groups: {task: {"untrained" | "learned" | "not learned": array (models, 2)}}; uniform: {task: score of even rows};
     names: {task: what the score is called}.
     """
-    styles = {"untrained": {"marker": ".", "color": "#777777", "s": 14}, "learned": {"marker": "o", "color": COLORS[0], "s": 42},
-              "not learned": {"marker": "X", "color": COLORS[1], "s": 56}}
+    styles = {"untrained": {"marker": "o", "color": "#777777", "s": 9, "alpha": 0.6, "linewidths": 0}, "learned": {"marker": "o", "color": COLORS[0], "s": 42, "edgecolors": "white", "linewidths": 0.5},
+              "not learned": {"marker": "X", "color": COLORS[1], "s": 56, "edgecolors": "white", "linewidths": 0.5}}
     figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 4.1), sharey=True, squeeze=False)
     for ax, (task, scores) in zip(axes[0], groups.items()):
         for line in (ax.axhline, ax.axvline):
             line(uniform[task], color="#888888", linestyle="--", linewidth=0.9)
         for name, values in scores.items():
             values = np.asarray(values, dtype=float).reshape(-1, 2)
-            ax.scatter(values[:, 0], values[:, 1], label=f"{name} ({len(values)})", edgecolors="white", linewidths=0.5, **styles[name])
+            ax.scatter(values[:, 0], values[:, 1], label=f"{name} ({len(values)})", **styles[name])
         ax.set(title=f"{names[task]}, {task}", xlabel="score in layer 1", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8.5)
     axes[0, 0].set_ylabel("score in layer 2")
@@ -113,6 +113,7 @@ def plot_pairs(panels, limit):
             ax.axhline(top, color="#888888", linestyle=":", linewidth=1)
             ax.annotate(f"not by epoch {limit}", (0.5, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
         ax.set_xticks([0, 1], ["from scratch", "after the other task"])
+        ax.yaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.set(xlim=(-0.25, 1.25), ylim=(0, top * 1.12), ylabel="epochs to 99.9 %", title=title)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
     return figure
