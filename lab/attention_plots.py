@@ -88,7 +88,7 @@ def plot_probes(table):
 def plot_embeddings(similarity, scores, shares):
     """Left: cosine similarity of the ten digits (10, 10). Right: scores (10, 2+) on two principal components, in order."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4))
-    image = left.imshow(np.where(np.eye(10, dtype=bool), np.nan, similarity), cmap="RdBu_r", vmin=-1, vmax=1)
+    image = left.imshow(np.where(np.eye(10, dtype=bool), np.nan, similarity), cmap="RdBu_r", vmin=-0.6, vmax=0.6)
     left.set_xticks(range(10))
     left.set_yticks(range(10))
     left.grid(False)

@@ -54,7 +54,7 @@ def plot_two_maps(panels):
     panels: {task: (maps (layers, T, T), labels (T,), needed {row: positions})}.
     """
     n_layers = max(len(maps) for maps, _, _ in panels.values())
-    figure, axes = plt.subplots(len(panels), n_layers, figsize=(4.1 * n_layers + 0.6, 3.9 * len(panels)), squeeze=False)
+    figure, axes = plt.subplots(len(panels), n_layers, figsize=(3.7 * n_layers, 3.6 * len(panels) + 0.9), squeeze=False)
     for row, (task, (maps, labels, needed)) in enumerate(panels.items()):
         for layer, weights in enumerate(maps):
             ax = axes[row, layer]
@@ -68,7 +68,7 @@ def plot_two_maps(panels):
             for query, positions in needed.items():
                 for key in positions:
                     ax.add_patch(Rectangle((key - 0.44, query - 0.44), 0.88, 0.88, fill=False, edgecolor=COLORS[1], linewidth=2))
-    figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.5, label="attention weight")
+    figure.colorbar(image, ax=axes.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, label="attention weight")
     return figure
 
 
@@ -106,8 +106,8 @@ def plot_pairs(panels, limit):
         for i, (seed, *pair) in enumerate(zip(seeds, scratch, after)):
             drawn = [time if math.isfinite(time) else top for time in pair]
             never = never or top in drawn
-            shift = 0.012 * (i - (len(seeds) - 1) / 2) * top                       # equal times stay apart
-            ax.plot([0, 1], np.array(drawn) + shift, "osD^v"[i % 5] + ["-", "--", "-.", ":"][i % 4], color=COLORS[i % len(COLORS)],
+            shift = 0.03 * (i - (len(seeds) - 1) / 2)                              # equal times stay apart
+            ax.plot(np.array([0, 1]) + shift, drawn, "osD^v"[i % 5] + ["-", "--", "-.", ":"][i % 4], color=COLORS[i % len(COLORS)],
                     label=f"seed {seed}", markersize=6)
         if never:
             ax.axhline(top, color="#888888", linestyle=":", linewidth=1)
