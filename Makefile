@@ -34,6 +34,8 @@ test: setup-tests  ## build the book and run all tests
 
 retrain: setup  ## train all of the book's runs again (hours)
 	$(BOOK_PYTHON) -m tools.retrain --all
+	$(BOOK_PYTHON) -m tools.censuses
+	$(BOOK_PYTHON) -m tools.interventions
 
 clean:       ## remove what builds made; keeps .venv, stored runs and your own runs
 	$(PYTHON) tools/clean.py
