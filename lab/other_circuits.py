@@ -41,6 +41,10 @@ class LeadingFirstFormat(Format):
         start = torch.full((len(a), 1), EOS, dtype=torch.int64, device=a.device)
         return torch.cat([start, s[:, :22], s[:, 22:33].flip(1)], dim=1)
 
+    def columns(self, a, b):
+        """The same sequences with the examples along the last axis: (N,), (N,) -> (34, N) uint8."""
+        return self.sequences(a, b).T.to(torch.uint8)
+
     def answer_pairs(self, model, a, b, batch_size=4096):
         """The sums as the model writes them: (N,) int64, -1 where it wrote no number."""
         backwards = super().answer_pairs(model, a, b, batch_size)                  # read as if the ones came first

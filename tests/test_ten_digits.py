@@ -4,6 +4,7 @@ import random
 import pytest
 import torch
 
+import lab.other_circuits  # noqa: F401 - brings the format "leading first"
 from _common import decode_tokens
 from lab.ten_digits import (DIGITS, FORMATS, LARGEST, TEST_SEEDS, VALIDATION_SEEDS, board_pairs, carry_pairs, column_patterns,
                             longest_ripple, mixed_pairs, pattern_pairs, stratified_pairs, uniform_pairs, uniform_weights)
