@@ -27,6 +27,28 @@ def plain_environment(monkeypatch):
     monkeypatch.delenv("QUARTO_PROFILE", raising=False)
 
 
+@pytest.fixture
+def one_thread():
+    """For tests of bitwise equality: sums may be taken in another order with more threads."""
+    import torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Fleets with small validation and test sets: for tests of the machinery, not of the models."""
+    import torch
+    from lab import fleets
+    from lab.ten_digits import stratified_pairs
+    validation = fleets._validation
+    monkeypatch.setattr(fleets, "_validation", lambda format, device: validation(format, device, 200, 5))
+    monkeypatch.setattr(fleets, "board_pairs", lambda: tuple(torch.arange(2 * 30).view(2, 30)))
+    monkeypatch.setattr(fleets, "stratified_pairs", lambda n, seed: stratified_pairs(3, seed))
+
+
 @pytest.fixture(scope="session")
 def small_book(tmp_path_factory):
     """The small book, built the pandoc way. Shared: tests that change it copy it first."""

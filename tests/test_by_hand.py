@@ -18,14 +18,7 @@ from lab.verification import adder_of, smallest_margin, verify
 from tools import export, verify as verify_tool
 
 VARIANTS = [(counted, hinge) for counted in CHOICES["counted"] for hinge in CHOICES["hinge"]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # -- the circuit in two dimensions

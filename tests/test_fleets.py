@@ -25,23 +25,7 @@ from tools.sweep import configuration, main
 SHORT = Recipe(steps=120, batch_size=16, warmup_steps=10, digit_stages=((3, 30), (6, 60)), carry_fade=(40, 100),
                evaluate_every=60, stop_after_perfect=None)
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Small validation and test sets: here the machinery is tested, not the models."""
-    small = fleets._validation
-    monkeypatch.setattr(fleets, "_validation", lambda format, device: small(format, device, 200, 5))
-    monkeypatch.setattr(fleets, "board_pairs", lambda: tuple(torch.arange(2 * 30).view(2, 30)))
-    monkeypatch.setattr(fleets, "stratified_pairs", lambda n, seed: stratified_pairs(3, seed))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def short(name, **changes):

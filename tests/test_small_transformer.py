@@ -20,23 +20,7 @@ from tools import second_pass as second_pass_tool
 
 PLAIN, NAMES = FORMATS["plain"], list(SMALL_TRANSFORMERS)
 ROWS = {"answers": slice(21, 33), "all": slice(0, 33)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    """Small validation and test sets: here the machinery is tested, not the models."""
-    small = fleets._validation
-    monkeypatch.setattr(fleets, "_validation", lambda format, device: small(format, device, 100, 3))
-    monkeypatch.setattr(fleets, "board_pairs", lambda: tuple(torch.arange(2 * 30).view(2, 30)))
-    monkeypatch.setattr(fleets, "stratified_pairs", lambda n, seed: stratified_pairs(3, seed))
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def short(name, **changes):
