@@ -19,7 +19,7 @@ from lab import fleets, store, sweeps
 from lab.fleets import Examples, Fleet, FleetConfig, Recipe, StackedModels, right_answers
 from lab.micro_adder import MICRO_ADDERS, micro_adder
 from lab.position_only import loss_and_gradients
-from lab.ten_digits import FORMATS, answer_pairs, stratified_pairs, uniform_pairs
+from lab.ten_digits import FORMATS, answer_pairs, uniform_pairs
 from tools.sweep import configuration, main
 
 SHORT = Recipe(steps=120, batch_size=16, warmup_steps=10, digit_stages=((3, 30), (6, 60)), carry_fade=(40, 100),

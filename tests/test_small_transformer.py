@@ -13,7 +13,7 @@ from lab.fleets import Examples, Fleet, FleetConfig, StackedModels, right_answer
 from lab.micro_adder import MICRO_ADDERS
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.small_transformer_step import loss_and_gradients, predicted_tokens
-from lab.ten_digits import DIGITS, FORMATS, LARGEST, answer_pairs, stratified_pairs, uniform_pairs
+from lab.ten_digits import DIGITS, FORMATS, LARGEST, answer_pairs, uniform_pairs
 from lab.verification import smallest_margin
 from tools import benchmark, export, verify
 from tools import second_pass as second_pass_tool
