@@ -30,6 +30,7 @@ __all__ = "CircuitConfig HandSetCircuit Trace hand_set numbers_of worked_sum Pad
 
 PADDED_CONTEXT = 41                     # 31 tokens of the prompt and Z0..Z9: everything that is ever an input
 CHOICES = {"counted": (12, 10, 8, 6), "hinge": ("swiglu", "relu", "ideal")}
+SHARPENED = 30.0                        # with it the smallest margin is about 2 logits instead of 0.07
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ class CircuitConfig:
         6    that angle and the value are frozen: "hard-coded"
     hinge    ideal: a ReLU on the residual stream itself; relu: a ReLU behind the usual norm; swiglu: behind the norm, a
              SiLU gate times the normalised first coordinate, as published
+    sharp    logits SHARPENED times as large: no arg-max changes, but the loss is near zero. Only training notices
     """
     counted: int = 12
     hinge: str = "swiglu"
+    sharp: bool = False
 
     format = "padded"
     n_targets = 11                      # Z0..Z10
@@ -87,7 +90,7 @@ class CircuitConfig:
     @property
     def label(self):
         """Its name for tools.export."""
-        return f"circuit-{self.counted}-{self.hinge}"
+        return f"circuit-{self.counted}-{self.hinge}" + ("-sharp" if self.sharp else "")
 
 
 class Trace(NamedTuple):
@@ -131,7 +134,7 @@ class HandSetCircuit(nn.Module):
         number("value", [-22 * unit], n > 6)
         number("hinge", [[threshold, slope], [threshold - slope / c, slope]] if n == 12 else [threshold, slope])
         number("step", [step])
-        number("norm", [0.1 * unit, -unit / 50])
+        number("norm", [size * SHARPENED if config.sharp else size for size in (0.1 * unit, -unit / 50)])
         number("gain", math.log(10) / (math.cos(0.3 * omega) - math.cos(0.7 * omega)), False)
         number("period", period, False)
         number("eps_norm", 1e-6, False)
@@ -185,8 +188,10 @@ class HandSetCircuit(nn.Module):
         n = self.normalise(embedded)
         # Queries and keys are normalised after all but the sign of the first coordinate is lost: one pattern serves all.
         alike = bool((table[:, 0] > 0).all())
-        attention = self.attention_weights(n[:1] if alike else n).expand(len(n), -1, -1)
-        received = (attention @ (n[..., 1:] * self.value))[..., 0]                 # (B, T)
+        attention = self.attention_weights(n[:1] if alike else n)                  # (1 or B, T, T)
+        values = n[..., 1] * self.value                                            # (B, T)
+        received = values @ attention[0].T if alike else (attention @ values[..., None])[..., 0]
+        attention = attention.expand(len(n), -1, -1)
         constant, h = embedded[..., 0], embedded[..., 1] + received
         hinges = self.hinges(torch.stack([constant, h], dim=-1))
         step = self.step * (hinges[..., 1] - hinges[..., 0])

@@ -11,11 +11,23 @@ import pandas as pd
 import torch
 
 from lab.by_hand import numbers_of
-from lab.ten_digits import FORMATS
+from lab.ten_digits import DIGITS, FORMATS, stratified_pairs
 
-__all__ = "right_sums passes passing_interval fragility shortest_number shortened".split()
+__all__ = "right_sums passes passing_interval fragility shortest_number shortened demanding_pairs".split()
 
 LARGEST_CHANGE = 2.0**10                   # times the number's own size: a number that may change by more is called free
+
+
+def demanding_pairs(n, seed):
+    """n pairs that ask much of a circuit: two fifths by ripple, of every length; the others with digits 0, 4, 5 and 9 only,
+    whose columns are the smallest and the largest that do and do not carry. Two int64 tensors. n: a multiple of 50."""
+    if n < 50 or n % 50:
+        raise ValueError(f"n must be a positive multiple of 50, not {n}")
+    a, b, _ = stratified_pairs(n // 50, seed)                                      # 20 of each
+    generator = torch.Generator().manual_seed(seed)
+    digits = torch.tensor([0, 4, 5, 9])[torch.randint(4, (2, n - len(a), DIGITS), generator=generator)]
+    c, d = (digits * 10 ** torch.arange(DIGITS)).sum(-1)
+    return torch.cat([a, c]), torch.cat([b, d])
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ DIGITS = 10
 LARGEST = 10**DIGITS - 1
 EDGE_PAIRS = [(0, 0), (0, 1), (LARGEST, 0), (LARGEST, 1), (LARGEST, LARGEST), (5 * 10**9, 5 * 10**9),
               (1111111111, 8888888889), (1234567890, 9876543210), (LARGEST, LARGEST), (1, LARGEST)]
-TEST_SEEDS = {"ripple": 9_000_001, "patterns": 9_000_002}
+TEST_SEEDS = {"ripple": 9_000_001, "patterns": 9_000_002, "nines": 9_000_003}
 VALIDATION_SEEDS = {"ripple": 7_000_001, "uniform": 7_000_002}
 
 

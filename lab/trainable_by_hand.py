@@ -34,7 +34,8 @@ HAND_SET_CONFIGS = {                        # the number is the count by the boa
     **{name: MICRO_ADDERS[name] for name in ("67", "57", "54")},
     "64": replace(MICRO_ADDERS["54"], ffn_out="own"),
     **{config.label: config for config in
-       (CircuitConfig(counted, hinge) for counted in CHOICES["counted"] for hinge in CHOICES["hinge"])},
+       (CircuitConfig(counted, hinge, sharp) for counted in CHOICES["counted"] for hinge in CHOICES["hinge"]
+        for sharp in (False, True))},
 }
 # W_q (4 x 3), theta, and the position of `=` (3), for positions of mean size 1 / sqrt(D) per coordinate: see solve_positions.
 POSITIONS = (-0.367317275, -15.47008198, 1.874988915, -14.98961655, 1.03562475, -1.046670755, -12.292316605, -5.43603532,

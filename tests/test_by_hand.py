@@ -10,11 +10,11 @@ import torch
 from _common import generate
 from lab.by_hand import CHOICES, CircuitConfig, hand_set, numbers_of, worked_sum
 from lab.counting import board_count, strict_count
-from lab.fragility import fragility, passes, passing_interval, right_sums, shortened, shortest_number
+from lab.fragility import demanding_pairs, fragility, passes, passing_interval, right_sums, shortened, shortest_number
 from lab.other_circuits import (FALSIFIED, PrefixAdder, PrefixConfig, WholeSumAdder, WholeSumConfig, longest_nines,
                                 sum_nines_pairs)
-from lab.ten_digits import FORMATS, LARGEST, answer_pairs, board_pairs, longest_ripple, stratified_pairs, uniform_pairs
-from lab.verification import adder_of, smallest_margin, verify
+from lab.ten_digits import FORMATS, LARGEST, answer_pairs, board_pairs, digits_of, longest_ripple, stratified_pairs, uniform_pairs
+from lab.verification import adder_of, read_off, smallest_margin, verify
 from tools import export, verify as verify_tool
 
 VARIANTS = [(counted, hinge) for counted in CHOICES["counted"] for hinge in CHOICES["hinge"]]
@@ -180,6 +180,17 @@ def test_a_shortened_model_still_adds():
         dict(zip(numbers_of(short)["name"], numbers_of(short)["value"])), rel=1e-6)
 
 
+def test_demanding_pairs_stand_for_all():
+    """Shortened with 100 of them the circuit adds the board's sums; they reach both ends of what columns can be."""
+    a, b = demanding_pairs(100, 3)
+    sums = digits_of(a, 10) + digits_of(b, 10)
+    assert len(a) == 100 and {0, 8, 9, 10, 18} <= set(sums.flatten().tolist()) and set(longest_ripple(a, b).tolist()) == {*range(10)}
+    short, _ = shortened(hand_set(8, "ideal"), a, b)
+    assert passes(short, *board_pairs())
+    with pytest.raises(ValueError, match="n must be a positive multiple of 50, not 20"):
+        demanding_pairs(20, 0)
+
+
 # -- the other two
 
 def test_the_prefix_adder():
@@ -205,11 +216,14 @@ def test_a_model_that_fails_on_long_ripples_only():
 
 
 def test_the_published_model_that_is_wrong():
-    """The 36 passes the board's test and the ripple-stratified one; runs of nines in the sum find it out."""
+    """The 36 passes the board's test, all ripples and all patterns of carries; runs of nines in the sum find it out."""
     model = WholeSumAdder()
     assert (board_count(model), strict_count(model)) == (36, 37)
-    result = verify(adder_of(model), per_ripple=100, per_pattern=2)
-    assert result.board_right == 10_010 and result.passes_strata
+    result = verify(adder_of(model), per_ripple=100, per_pattern=2, per_nines=50)
+    assert result.board_right == 10_010 and result.passes_board and not result.passes_strata
+    assert not result.ripples["wrong"].any() and not result.patterns["wrong"].any()
+    found = result.nines.set_index("nines")
+    assert not found.loc[:5, "wrong"].any() and found.loc[7:9, "wrong"].min() > 10 and found["pairs"].eq(100).all()
     a, b = (torch.tensor([n]) for n in FALSIFIED)
     assert answer_pairs(model, a, b).tolist() == [7_000_000_000] and longest_ripple(a, b).tolist() == [0]
     c, d, run = sum_nines_pairs(100, 6)
@@ -217,6 +231,26 @@ def test_the_published_model_that_is_wrong():
     assert not wrong[run <= 5].any() and wrong[(run >= 7) & (run <= 9)].double().mean() > 0.2
     repaired = WholeSumAdder(WholeSumConfig(residual=False))
     assert passes(repaired, c, d) and passes(repaired, a, b) and passes(repaired, *board_pairs(500))
+
+
+def test_the_command_finds_it(tmp_path, capsys, monkeypatch):
+    """`python -m tools.verify` says that the published 36 does not pass. (Asked one by one, 10,010 sums take a minute.)"""
+    monkeypatch.setattr(verify_tool, "one_by_one",
+                        lambda add, model, progress: lambda a, b: sys.modules["submission"].add_many(model, a, b))
+    export.main(["whole-sum", str(tmp_path / "adder.py")])
+    assert verify_tool.main([str(tmp_path / "adder.py"), "--per-ripple", "20"]) == 1
+    out = capsys.readouterr().out
+    assert "10,010 of 10,010 right (passed" in out and "stratified test: NOT passed" in out
+
+
+@pytest.mark.parametrize("model", [hand_set(12), PrefixAdder(PrefixConfig(window=2)), WholeSumAdder()], ids=lambda m: m.config.label)
+def test_reading_off_gives_what_is_written_token_by_token(model):
+    a, b, _ = stratified_pairs(10, 8)
+    c, d, _ = sum_nines_pairs(5, 8)
+    a, b = torch.cat([a, c]).tolist(), torch.cat([b, d]).tolist()
+    answers = adder_of(model)(a, b)
+    assert read_off(model)(a, b) == answers
+    assert (answers == [x + y for x, y in zip(a, b)]) == isinstance(model, type(hand_set(12)))
 
 
 def test_runs_of_nines():

@@ -41,6 +41,7 @@ def test_a_right_adder_passes_everything():
     result = verify(right)
     assert result.board_right == 10_010 and result.passes_board and result.passes_strata and not result.wrong
     assert (result.ripples["pairs"] >= 1000).all() and result.patterns["patterns"].sum() == 1024
+    assert result.nines["nines"].tolist() == [*range(11)] and (result.nines["pairs"] == 400).all()
     assert result.error_rate == 0 and 0 < result.error_bound < 0.01
 
 

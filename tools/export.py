@@ -35,7 +35,7 @@ DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adde
                                                     _common.Attention, small_transformer.SmallBlock,
                                                     small_transformer.SmallTransformer]}
 CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
-             by_hand: ("PADDED_CONTEXT",), other_circuits: ("DOUBLE",)}
+             by_hand: ("PADDED_CONTEXT", "SHARPENED"), other_circuits: ("DOUBLE",)}
 HAND_SET = {model.config.label: model for model in [
     other_circuits.PrefixAdder(), other_circuits.PrefixAdder(other_circuits.PrefixConfig(window=4)),
     other_circuits.WholeSumAdder(),
