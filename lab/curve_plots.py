@@ -21,7 +21,7 @@ def plot_band(excess, accuracy, mine):
     for ax, table, name in ((left, excess, "excess"), (right, accuracy, "accuracy")):
         ax.fill_between(table["epoch"], table["low"], table["high"], step="mid", color=COLORS[0], alpha=0.25, linewidth=0,
                         label="8 runs of 10")
-        ax.step(table["epoch"], table["median"], where="mid", color=COLORS[0], linewidth=2, label="median run")
+        ax.step(table["epoch"], table["median"], where="mid", color=COLORS[0], linewidth=2, label="median")
         ax.plot(shown["epoch"], shown[name], color=COLORS[1], linestyle="--", linewidth=1.6, label=f"your run (seed {mine.config.seed})")
         ax.set(xlabel="epoch", xlim=(0, last + 1))
     left.set(ylabel="excess loss (digits at chance)", ylim=(-0.2, 4.2))
@@ -80,7 +80,7 @@ def plot_lapses(runs):
         failed = history[(history["epoch"] > learned) & (history["accuracy"] < FAILED)]
         ax.vlines(failed["epoch"], row, row + 0.9 * (1 - failed["accuracy"]), color=COLORS[1], linewidth=2.5)
         ax.plot(failed["epoch"], np.full(len(failed), row), "x", color=COLORS[1], markersize=5)
-    ax.set(xlabel="epoch", ylabel="seed", yticks=range(len(runs)), ylim=(len(runs) - 0.2, -0.6))
+    ax.set(xlabel="epoch", ylabel="seed", yticks=range(len(runs)), ylim=(len(runs) + 0.05, -0.6))
     ax.set_yticklabels([run.config.seed for run in runs])
     ax.grid(axis="y", visible=False)
     return figure
