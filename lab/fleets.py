@@ -99,7 +99,7 @@ class FleetConfig:
 
 
 class Examples:
-    """The stream of training examples of one seed: `draw(step, n)` gives the next n steps, (n, 34, B) uint8."""
+    """The stream of training examples of one seed: `draw(step, n)` gives the next n steps, (n, T + 1, B) uint8."""
 
     def __init__(self, config, seed, device):
         self.recipe, self.format = config.recipe, FORMATS[config.model.format]
@@ -164,7 +164,7 @@ class StackedModels:
         return slice(0 if loss_on == "all" else first, first + self.config.n_targets)
 
     def gradients(self, sequences, loss_on="answers"):
-        """Mean cross-entropy of each seed on its own examples, (S, 34, B) int64: (loss (S,), gradient (S, P))."""
+        """Mean cross-entropy of each seed on its own examples, (S, T + 1, B) int64: (loss (S,), gradient (S, P))."""
         if self.config.position_only and loss_on == "answers":
             return self._position_only(sequences)
         if self._is_small_transformer():
@@ -175,11 +175,14 @@ class StackedModels:
 
     def _position_only(self, sequences):
         parts = self.model.position_only_parts()
-        loss, grads = loss_and_gradients(parts, sequences, self._groups())
+        loss, grads = loss_and_gradients(parts, sequences, self._groups(), self._activation())
         learned = [(part, g) for part, g in zip(parts, grads) if part.requires_grad]
         gradient = torch.autograd.grad([part for part, _ in learned], list(self.model.parameters()),
                                        [g for _, g in learned], allow_unused=True)
         return loss, _flatten(gradient, self.model.parameters())
+
+    def _activation(self):
+        return getattr(self.config, "activation", "gelu")
 
     def _one_by_one(self, sequences, rows):
         losses, gradients = [], []
@@ -198,7 +201,7 @@ class StackedModels:
     def digits(self, sequences, batch_size=1024):
         """The digit each seed finds most probable for each target, with the right digits before it.
 
-        sequences: (34, N) int64, the same examples for all seeds -> (S, n_targets, N) int64. A whole answer is right
+        sequences: (T + 1, N) int64, the same examples for all seeds -> (S, n_targets, N) int64. A whole answer is right
         here exactly if greedy decoding writes it: the two part only after a first wrong digit.
         """
         rows, out = self.rows(), []
@@ -206,7 +209,8 @@ class StackedModels:
         for part in sequences.split(batch_size, dim=1):
             if parts is not None:
                 everyone = part.expand(len(self.flat), *part.shape)
-                out.append(torch.cat([predicted_digits(parts, everyone[group], group) for group in self._groups()]))
+                out.append(torch.cat([predicted_digits(parts, everyone[group], group, self._activation())
+                                      for group in self._groups()]))
             elif self._is_small_transformer():
                 everyone = part.expand(len(self.flat), *part.shape)
                 out.append(small_transformer_step.predicted_tokens(self.named(), self.config, everyone, rows, self._groups()))
@@ -286,7 +290,7 @@ class Fleet:
     def _train_to(self, end):
         while self.step < end and self.active:
             n = min(CHUNK, end - self.step)
-            chunk = torch.stack([self.examples[i].draw(self.step, n) for i in self.active])        # (S, n, 34, B)
+            chunk = torch.stack([self.examples[i].draw(self.step, n) for i in self.active])        # (S, n, T + 1, B)
             losses = torch.empty(n, len(self.active), device=self.device)
             for i in range(n):
                 losses[i] = self._train_step(chunk[:, i].long())
@@ -417,14 +421,14 @@ class Fleet:
 
 
 def right_answers(models, columns):
-    """Which whole sums (their 11 digits, <EOS> aside) each seed gets right: (34, N) uint8 -> (S, N) booleans."""
+    """Which whole sums (their 11 digits, <EOS> aside) each seed gets right: (T + 1, N) uint8 -> (S, N) booleans."""
     first = FORMATS[models.config.format].prompt
     sequences = columns.long()
     return (models.digits(sequences)[:, :DIGITS + 1] == sequences[first:first + DIGITS + 1]).all(1)
 
 
 def score(models, uniform, stratified):
-    """Each seed's scores on a uniform and a stratified set of columns (34, N): three lists of S shares, exact (all
+    """Each seed's scores on a uniform and a stratified set of columns (T + 1, N): three lists of S shares, exact (all
     targets right) and tokens (of all targets) on the uniform set, exact on the stratified one."""
     first = FORMATS[models.config.format].prompt
     right = [models.digits(c.long()) == c.long()[first:first + models.config.n_targets] for c in (uniform, stratified)]

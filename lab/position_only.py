@@ -6,7 +6,7 @@ sum_t mix[row, t] * value[digit_t], written along one direction. So the pattern 
 per example (by ordinary autograd, from `PositionOnlyParts`), and the rest is a narrow chain of elementwise operations
 whose gradient is written out below. tests/test_fleets.py holds it against autograd through the model's own forward.
 
-Letters: S seeds, R rows that predict, B examples, T = 33 tokens, D width, F hidden units, V = 10 digits.
+Letters: S seeds, R rows that predict, B examples, T = 33 tokens, or 34, D width, F hidden units, V = 10 digits.
 """
 import math
 from typing import NamedTuple
@@ -14,6 +14,12 @@ from typing import NamedTuple
 import torch
 
 ANSWER = slice(21, 33)                  # the rows that predict Z0..Z10 and <EOS>
+ACTIVATIONS = ("gelu", "tanh")
+
+
+def answer_rows(T, n):
+    """The first n rows that predict an answer, Z0's first, of a model that reads at most T tokens: the last 12 do."""
+    return slice(T - 12, T - 12 + n)
 
 
 class PositionOnlyParts(NamedTuple):
@@ -53,12 +59,12 @@ def _select(parts, group):
     return type(parts)(*(part[group] if part.dim() else part for part in parts))
 
 
-def _forward(parts, wiring, sequences):
+def _forward(parts, wiring, sequences, activation):
     """Forward to the logits; S is a group of seeds here. Everything is (S, channels, R * B)."""
     S, R, T = parts.mix.shape
     B, F, D = sequences.shape[-1], parts.up.shape[1], parts.up.shape[2]
     N = R * B
-    tokens, rows = sequences[:, :T].reshape(S, T * B), sequences[:, 21:21 + R].reshape(S, N)
+    tokens, rows = sequences[:, :T].reshape(S, T * B), sequences[:, answer_rows(T, R)].reshape(S, N)
     seen = parts.value.gather(1, tokens).view(S, T, B)
     f = torch.empty(S, 3 + F, N, dtype=seen.dtype, device=seen.device)             # e0, e1, received, hidden units
     for i in range(2):
@@ -69,8 +75,11 @@ def _forward(parts, wiring, sequences):
     size = torch.addcmul(wiring.start[..., None], f[:, 2].view(S, R, B), raw[:, F].view(S, R, B)).view(S, N)
     scale = size.div_(D).add_(parts.eps).rsqrt_()                                  # (S, N)
     hidden = raw[:, :F] * scale[:, None]
-    below = torch.erf(hidden * math.sqrt(0.5)).add_(1).mul_(0.5)                   # the normal distribution function
-    torch.mul(hidden, below, out=f[:, 3:])                                         # GELU
+    if activation == "gelu":
+        below = torch.erf(hidden * math.sqrt(0.5)).add_(1).mul_(0.5)               # the normal distribution function
+        torch.mul(hidden, below, out=f[:, 3:])
+    else:
+        below = f[:, 3:] = hidden.tanh()
     x = torch.bmm(wiring.out, f)                                                   # (S, D, N)
     x[:, 2:].view(S, D - 2, R, B).add_(parts.position.mT[..., None])
     head_scale = x.square().sum(1).div_(D).add_(parts.eps).rsqrt_()                # (S, N)
@@ -81,22 +90,23 @@ def _forward(parts, wiring, sequences):
 
 
 @torch.no_grad()
-def predicted_digits(parts, sequences, group=slice(None)):
+def predicted_digits(parts, sequences, group=slice(None), activation="gelu"):
     """The digit each row finds most probable: the parts of a group of seeds, (S, 34, B) -> (S, R, B) int64."""
     parts = _select(parts, group)
-    logits = _forward(parts, _wire(parts), sequences)[0]
+    logits = _forward(parts, _wire(parts), sequences, activation)[0]
     return logits.argmax(1).view(len(logits), parts.mix.shape[1], -1)
 
 
 @torch.no_grad()
-def loss_and_gradients(parts, sequences, groups=(slice(None),)):
+def loss_and_gradients(parts, sequences, groups=(slice(None),), activation="gelu"):
     """Mean cross-entropy per seed over its rows and examples, and its gradient in every part.
 
-    sequences: (S, 34, B) int64 token ids, the examples along the last axis. The seeds are done in groups (slices).
-    Returns ((S,), PositionOnlyParts).
+    sequences: (S, T + 1, B) int64 token ids, the examples along the last axis. The seeds are done in groups (slices).
+    activation: of the hidden units, "gelu" or "tanh". Returns ((S,), PositionOnlyParts).
     """
     wiring = _wire(parts)
-    done = [_backward(_select(parts, group), _select(wiring, group), sequences[group]) for group in groups]
+    done = [_backward(_select(parts, group), _select(wiring, group), sequences[group], activation)
+            for group in groups]
     loss, d_embedding, d_value, d_mix, d_position, d_head, d_into, d_constant, d_start, d_out = (
         torch.cat(pieces) if len(pieces) > 1 else pieces[0] for pieces in zip(*done))
     F, linear, write = parts.up.shape[1], wiring.linear, parts.write
@@ -109,13 +119,14 @@ def loss_and_gradients(parts, sequences, groups=(slice(None),)):
                                    d_head, torch.zeros_like(parts.eps))
 
 
-def _backward(parts, wiring, sequences):
+def _backward(parts, wiring, sequences, activation):
     """Loss of a group of seeds, and its gradients in embedding, value, mix, position, head and the wiring."""
     S, R, T = parts.mix.shape
     B, F, D = sequences.shape[-1], parts.up.shape[1], parts.up.shape[2]
     N = R * B
-    logits, head, head_raw, head_scale, x, below, hidden, scale, raw, f, seen, rows, tokens = _forward(parts, wiring, sequences)
-    targets = sequences[:, 22:22 + R].reshape(S, 1, N)
+    (logits, head, head_raw, head_scale, x, below, hidden, scale, raw, f, seen, rows,
+     tokens) = _forward(parts, wiring, sequences, activation)
+    targets = sequences[:, answer_rows(T + 1, R)].reshape(S, 1, N)
     logits.sub_(logits.amax(1, keepdim=True))
     right = logits.gather(1, targets)                                              # (S, 1, N)
     p = logits.exp_()
@@ -134,10 +145,12 @@ def _backward(parts, wiring, sequences):
     d_position = d_x[:, 2:].reshape(S, D - 2, R, B).sum(3).mT                      # (S, R, D - 2)
     d_out = torch.bmm(d_x, f.mT)                                                   # (S, D, 3 + F)
     d_f = torch.bmm(wiring.out.mT, d_x)                                            # (S, 3 + F, N)
-    # the FFN: the slope of GELU is the normal distribution function plus u times the density
-    density = hidden.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
     d_linear = torch.empty_like(raw)                                               # (S, F + 1, N)
-    d_hidden = below.addcmul_(hidden, density).mul_(d_f[:, 3:])                    # (S, F, N)
+    if activation == "gelu":      # its slope is the normal distribution function plus u times the density
+        density = hidden.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+        d_hidden = below.addcmul_(hidden, density).mul_(d_f[:, 3:])                # (S, F, N)
+    else:
+        d_hidden = (1 - below.square()).mul_(d_f[:, 3:])
     d_size = (d_hidden * raw[:, :F]).sum(1).mul_(scale.pow(3)).div_(-2 * D)        # (S, N)
     torch.mul(d_hidden, scale[:, None], out=d_linear[:, :F])
     torch.mul(d_size, f[:, 2], out=d_linear[:, F])

@@ -5,39 +5,54 @@ column and the digit just written stand at lags that differ from 11 and 22 by no
 learned vector and one fixed vector, each turned by 2 pi / 11 per position, give the whole pattern with two numbers: an
 amplitude S and a lag phi, score S cos(2 pi (lag - phi) / 11). Positions enter nowhere else. One layer, one head.
 
-Prior knowledge that is put in, and disclosed: the period, and where S and phi start.
+Prior knowledge that is put in, and disclosed: the period, and where S and phi start. The designs whose names say "step"
+get more of it: one tanh unit, which is a step, in place of two GELUs; what attention and FFN write goes to
+the last dimension; every row sees the last 23 tokens of a sequence with a zero in front, so that all rows are alike; and each
+number starts with the sign that it has in a working circuit (`_signed_start`).
 """
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from lab.micro_adder import CONTEXT, check_tokens
-from lab.position_only import ANSWER, PositionOnlyParts
+from lab.position_only import PositionOnlyParts, answer_rows
 
 __all__ = "RotaryAdderConfig RotaryAdder ROTARY_ADDERS".split()
 
-CHOICES = {"value": ("own", "write", "head"), "write": ("own", "scratch"), "ffn_in": ("own", "head"), "ffn_out": ("head", "own"),
-           "norm": ("shared", "scalar", "ones"), "amplitude": ("learned", "frozen")}
+CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last"),
+           "ffn_out": ("head", "own", "last"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
+           "amplitude": ("learned", "frozen"), "arc": ("free", "centred"), "stream": ("amplitude", "unit"), "activation": ("gelu", "tanh"),
+           "format": ("digits only", "leading zero"), "start": ("random", "signed")}
 
 
 @dataclass(frozen=True)
 class RotaryAdderConfig:
     """Which pieces a rotary adder has. The defaults are the 25; stored runs are found by what differs from them."""
     scratch: int = 1                    # dimensions beside the two of the arc: d_model is 2 + scratch
-    value: str = "own"                  # the direction read: two numbers of its own, those of `write`, or the head's first row
-    write: str = "own"                  # the direction written: its own, or the scratch dimension (a fixed unit vector)
-    ffn_in: str = "own"                 # 2 x D, or the head's matrix
-    ffn_out: str = "head"               # the head's matrix, or 2 x D
+    value: str = "own"                  # the direction read: two numbers of its own, those of `write`, the head's first row,
+                                        # or the embedding's second coordinate
+    write: str = "own"                  # the direction written: its own, the scratch dimension (a fixed unit vector), or one
+                                        # number in the last dimension
+    ffn_in: str = "own"                 # d_ff x D, the head's matrix, or one number per unit, for the last dimension
+    ffn_out: str = "head"               # the head's matrix, d_ff x D, or one number per unit, in the last dimension
+    head: str = "own"                   # 2 x D, or two numbers: for the first dimension and for the last
     norm: str = "shared"                # one RMSNorm vector for all three sites, one number, or ones
     amplitude: str = "learned"          # of the arc, else frozen where it starts
+    stream: str = "amplitude"           # the residual stream holds the arc, or the arc with rms 1: then the amplitude
+                                        # only sizes the logits
+    activation: str = "gelu"            # two GELU units, or one tanh
+    arc: str = "free"                   # first angle and stride, or the stride only, the first angle being -4.5 strides
+    arc_start: tuple = (2.5, -1.2, 0.29)        # where amplitude, first angle and stride start
+    format: str = "digits only"         # of lab.ten_digits; with a leading zero the first answer row sees what others see
+    window: int = None                  # a row attends to at most so many tokens, its own among them
+    start: str = "random"               # or "signed": see _signed_start
     period: float = 11.0
     S_start: float = 25.0
     phi_start: tuple = (9.0, 11.0)      # phi starts uniform between these
 
-    format = "digits only"
     n_targets = 11                      # Z0..Z10; <EOS> is not asked for
     position_only = True
 
@@ -45,13 +60,25 @@ class RotaryAdderConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        object.__setattr__(self, "phi_start", tuple(self.phi_start))
+        object.__setattr__(self, "phi_start", tuple(self.phi_start))                 # JSON has no tuples
+        object.__setattr__(self, "arc_start", tuple(self.arc_start))
         if self.scratch not in (0, 1, 2) or (self.write == "scratch" and not self.scratch):
             raise ValueError(f"scratch may be 0, 1 or 2, and at least 1 where it is written to, not {self.scratch}")
+        if self.d_ff != 2 and "head" in (self.ffn_in, self.ffn_out):
+            raise ValueError("an FFN tied to the head has two units: activation must be 'gelu'")
+        if self.start == "signed" and "head" in (self.ffn_in, self.ffn_out):
+            raise ValueError("a signed start is known for an FFN that is not tied to the head: ffn_in and ffn_out may not be "
+                             "'head'")
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"window must be at least 1, not {self.window}")
 
     @property
     def d_model(self):
         return 2 + self.scratch
+
+    @property
+    def d_ff(self):
+        return 2 if self.activation == "gelu" else 1
 
     @property
     def label(self):
@@ -63,6 +90,11 @@ class RotaryAdderConfig:
         return RotaryAdder(self, seed)
 
 
+_STEP = RotaryAdderConfig(ffn_out="own", norm="ones", amplitude="frozen", stream="unit", activation="tanh",
+                          arc_start=(20.0, -0.45, 0.1), format="leading zero", window=23, start="signed", S_start=30.0,
+                          phi_start=(9.5, 10.5))
+_ONE_WAY = replace(_STEP, value="second", write="last", ffn_out="last")
+_DIAGONAL = replace(_ONE_WAY, scratch=0, head="diagonal")
 ROTARY_ADDERS = {                       # the number is the count by the board's rule
     "r25": RotaryAdderConfig(),
     "r24-frozen-amplitude": RotaryAdderConfig(amplitude="frozen"),
@@ -76,6 +108,15 @@ ROTARY_ADDERS = {                       # the number is the count by the board's
     "r19-two-dimensions": RotaryAdderConfig(scratch=0),
     "r19-ffn-in-is-head": RotaryAdderConfig(ffn_in="head"),
     "r17-value-is-head-fixed-write-fixed-norm": RotaryAdderConfig(value="head", write="scratch", norm="ones"),
+    "r21-step": _STEP,
+    "r20-two-gelus-two-dimensions": replace(_STEP, scratch=0, activation="gelu"),
+    "r16-step-two-dimensions": replace(_STEP, scratch=0),
+    "r15-step-one-way": _ONE_WAY,
+    "r12-step-one-way-two-dimensions": replace(_ONE_WAY, scratch=0),
+    "r15-two-gelus-one-way-two-dimensions": replace(_ONE_WAY, scratch=0, activation="gelu"),
+    "r10-step-diagonal": _DIAGONAL,
+    "r9-step-diagonal": replace(_DIAGONAL, ffn_in="last"),
+    "r8-step-diagonal-centred": replace(_DIAGONAL, ffn_in="last", arc="centred"),
 }
 
 
@@ -87,22 +128,23 @@ class RotaryAdder(nn.Module):
     write zero (as in the micro-adders). Frozen numbers are buffers. Raises as AdditionTransformer for wrong tokens.
     """
 
-    max_seq_len, vocab_size = CONTEXT, 10
+    vocab_size = 10
 
     def __init__(self, config=RotaryAdderConfig(), seed=0):
         super().__init__()
         self.config = c = config
         D, generator = c.d_model, torch.Generator().manual_seed(seed)
+        self.max_seq_len = CONTEXT + (c.format == "leading zero")
 
         def uniform(*size, low=-1.0, high=1.0):
             return nn.Parameter(torch.empty(size).uniform_(low, high, generator=generator))
 
-        def matrix():
+        def matrix(rows=2):
             bound = math.sqrt(6 / (2 + D))
-            return uniform(2, D, low=-bound, high=bound)
+            return uniform(rows, D, low=-bound, high=bound)
 
-        self.arc = nn.Parameter(torch.tensor([-1.2, 0.29]))                        # start, stride
-        amplitude = torch.tensor([2.5])
+        self.arc = nn.Parameter(torch.tensor(c.arc_start[1:] if c.arc == "free" else c.arc_start[2:]))
+        amplitude = torch.tensor(c.arc_start[:1])
         if c.amplitude == "learned":
             self.A = nn.Parameter(amplitude)
         else:
@@ -113,28 +155,85 @@ class RotaryAdder(nn.Module):
             self.value = uniform(2)
         if c.write == "own":
             self.write = nn.Parameter(torch.zeros(D)) if c.value != "write" else uniform(D)     # zero would stay zero
+        elif c.write == "last":
+            self.write = uniform(1)
         else:
             self.register_buffer("write", torch.eye(D)[2], persistent=False)
         if c.ffn_in == "own":
-            self.W_1 = matrix()
+            self.W_1 = matrix(c.d_ff)
+        elif c.ffn_in == "last":
+            self.W_1 = uniform(c.d_ff, 1)
         if c.ffn_out == "own":
-            self.W_2 = matrix()
-        self.H = matrix()
+            self.W_2 = matrix(c.d_ff)
+        elif c.ffn_out == "last":
+            self.W_2 = uniform(c.d_ff, 1)
+        self.H = matrix() if c.head == "own" else uniform(2)
         if c.norm != "ones":
             self.w = nn.Parameter(torch.ones(D if c.norm == "shared" else 1))
         for name, value in (("key", [1.0, 0.0]), ("period", c.period), ("eps", 1e-5)):
             self.register_buffer(name, torch.tensor(value), persistent=False)
+        for name, dimension in (("first", 0), ("last", D - 1)):
+            if c.head == "diagonal" or (name == "last" and "last" in (c.write, c.ffn_in, c.ffn_out)):
+                self.register_buffer(f"{name}_dimension", torch.eye(D)[dimension], persistent=False)
+        if c.value == "second":
+            self.register_buffer("value", torch.eye(2)[1], persistent=False)
+        if c.start == "signed":
+            self._signed_start(generator)
+
+    @torch.no_grad()
+    def _signed_start(self, generator):
+        """Signs and rough sizes of a working circuit; all sizes uniform within a factor of two or three, all that such a
+        circuit does not need uniform within +-0.3.
+
+        The stream's last dimension holds the digit just written (where D = 2) less the sum that attention brings: value
+        +, write -. The unit is a step where that changes its sign: W_1 +; it writes against it: W_2 -. The head turns the
+        whole round: - there, + on the first dimension, where the arc is nearly constant. Two GELUs make a step together where
+        they start alike, the second later and with its sign turned round.
+        """
+        c, D = self.config, self.config.d_model
+
+        def size(low, high):
+            return torch.empty(1).uniform_(low, high, generator=generator)
+
+        def off(*shape):
+            return torch.empty(shape).uniform_(-0.3, 0.3, generator=generator)
+
+        last = torch.eye(D)[-1]
+        if c.value == "own":
+            self.value.copy_(torch.tensor([0.0, 1.0]) + off(2))
+        if c.write != "scratch":
+            self.write.copy_(-size(6, 10) * last + off(D) if c.write == "own" else -size(6, 10))
+        up, down = size(2, 5), -size(2, 4)
+        self.W_1.copy_(up * last + off(c.d_ff, D) if c.ffn_in == "own" else up)
+        if c.activation == "gelu":
+            if c.ffn_in == "own":
+                self.W_1[:, 0] += torch.tensor([0.5, -0.5])
+            down = down * torch.tensor([[1.0], [-1.0]])                            # (2, 1)
+        self.W_2.copy_(down * last + off(c.d_ff, D) if c.ffn_out == "own" else down.view_as(self.W_2))
+        if c.head == "own":
+            self.H.copy_(torch.stack([torch.eye(D)[0], -size(0.4, 1.0) * last]) + off(2, D))
+        else:
+            self.H.copy_(torch.cat([torch.ones(1), -size(0.4, 1.0)]))
 
     # A fleet gives every learned tensor a leading axis of seeds: hence the ... in what does not see tokens.
 
     def token_embeddings(self):
         """The ten points of the arc: (..., 10, 2)."""
-        angles = self.arc[..., :1] + self.arc[..., 1:] * torch.arange(10, device=self.arc.device, dtype=self.arc.dtype)
+        digits = torch.arange(10, device=self.arc.device, dtype=self.arc.dtype)
+        if self.config.arc == "centred":
+            angles = self.arc * (digits - 4.5)
+        else:
+            angles = self.arc[..., :1] + self.arc[..., 1:] * digits
         return self.A[..., None] * torch.stack([angles.cos(), angles.sin()], dim=-1)
+
+    def stream_embeddings(self):
+        """What the residual stream holds of them: the same, or with rms 1 in its D dimensions: (..., 10, 2)."""
+        table = self.token_embeddings()
+        return table * (math.sqrt(self.config.d_model) / self.A[..., None]) if self.config.stream == "unit" else table
 
     def norm_weight(self):
         """(..., D)"""
-        ones = torch.ones(*self.H.shape[:-2], self.config.d_model, dtype=self.H.dtype, device=self.H.device)
+        ones = torch.ones(*self.arc.shape[:-1], self.config.d_model, dtype=self.arc.dtype, device=self.arc.device)
         return ones if self.config.norm == "ones" else self.w * ones
 
     def normalise(self, x):
@@ -149,37 +248,55 @@ class RotaryAdder(nn.Module):
         c, s = (t * step).cos(), (t * step).sin()
         k = torch.stack([self.key[0] * c - self.key[1] * s, self.key[0] * s + self.key[1] * c], dim=-1)
         scores = q @ k.mT                                                          # (..., T, T): S cos(step (lag - phi))
-        future = torch.ones(T, T, dtype=torch.bool, device=scores.device).triu(1)
-        return scores.masked_fill(future, -math.inf).softmax(-1)
+        hidden = torch.ones(T, T, dtype=torch.bool, device=scores.device).triu(1)              # the future
+        if self.config.window is not None:
+            hidden = hidden | torch.ones_like(hidden).tril(-self.config.window)                # and what is too far back
+        return scores.masked_fill(hidden, -math.inf).softmax(-1)
 
     def value_direction(self):
         """What attention reads of a normalised token: (..., 2)."""
-        return {"own": lambda: self.value, "write": lambda: self.write[..., :2],
-                "head": lambda: self.H[..., 0, :2]}[self.config.value]()
+        return {"own": lambda: self.value, "second": lambda: self.value, "write": lambda: self.write[..., :2],
+                "head": lambda: self.head()[..., 0, :2]}[self.config.value]()
+
+    def write_direction(self):
+        """(..., D)"""
+        return self.write * self.last_dimension if self.config.write == "last" else self.write
+
+    def head(self):
+        """(..., 2, D)"""
+        if self.config.head == "own":
+            return self.H
+        return torch.stack([self.H[..., :1] * self.first_dimension, self.H[..., 1:] * self.last_dimension], dim=-2)
 
     def ffn_in(self):
-        return self.W_1 if self.config.ffn_in == "own" else self.H
+        """(..., d_ff, D)"""
+        return {"own": lambda: self.W_1, "last": lambda: self.W_1 * self.last_dimension,
+                "head": self.head}[self.config.ffn_in]()
 
     def ffn_out(self):
-        return self.W_2 if self.config.ffn_out == "own" else self.H
+        """(..., d_ff, D)"""
+        return {"own": lambda: self.W_2, "last": lambda: self.W_2 * self.last_dimension,
+                "head": self.head}[self.config.ffn_out]()
 
     def position_only_parts(self):
         """The model as `lab.position_only` computes it; every learned tensor must have a leading axis of seeds."""
-        table, w = self.token_embeddings(), self.norm_weight()                     # (S, 10, 2), (S, D)
+        table, w = self.stream_embeddings(), self.norm_weight()                    # (S, 10, 2), (S, D)
         seeds, D = w.shape
-        rows = slice(ANSWER.start, ANSWER.start + self.config.n_targets)
+        rows = answer_rows(self.max_seq_len, self.config.n_targets)
+        size = 1.0 if self.config.stream == "amplitude" else (self.A / math.sqrt(D))[..., None]     # logits see all of the arc
         scale = torch.rsqrt(table[:, 0].square().sum(1) / D + self.eps)            # (S,): 1 / rms of any x0
         position = torch.zeros(seeds, self.config.n_targets, D - 2, dtype=table.dtype, device=table.device)
         return PositionOnlyParts(
             embedding=table, value=(table @ (self.value_direction() * w[:, :2])[..., None])[..., 0],
-            mix=self.attention_weights(CONTEXT)[:, rows] * scale[:, None, None], write=self.write.expand(seeds, D),
-            position=position, up=self.ffn_in() * w[:, None], down=self.ffn_out(), head=self.H * w[:, None], eps=self.eps)
+            mix=self.attention_weights(self.max_seq_len)[:, rows] * scale[:, None, None],
+            write=self.write_direction().expand(seeds, D), position=position, up=self.ffn_in() * w[:, None],
+            down=self.ffn_out(), head=self.head() * w[:, None] * size, eps=self.eps)
 
     def forward(self, tokens):                                                     # (B, T)
         check_tokens(tokens, self.vocab_size, self.max_seq_len)
-        table = self.token_embeddings()
-        x = F.pad(table[tokens], (0, self.config.scratch))                         # (B, T, D)
+        x = F.pad(self.stream_embeddings()[tokens], (0, self.config.scratch))      # (B, T, D)
         read = self.normalise(x)[..., :2] @ self.value_direction()                 # (B, T)
-        x = x + (read @ self.attention_weights(tokens.shape[1]).mT)[..., None] * self.write
-        x = x + F.gelu(self.normalise(x) @ self.ffn_in().T) @ self.ffn_out()
-        return self.normalise(x) @ self.H.T @ table.T                              # (B, T, 10)
+        x = x + (read @ self.attention_weights(tokens.shape[1]).mT)[..., None] * self.write_direction()
+        activation = {"gelu": F.gelu, "tanh": torch.tanh}[self.config.activation]
+        x = x + activation(self.normalise(x) @ self.ffn_in().T) @ self.ffn_out()
+        return self.normalise(x) @ self.head().T @ self.token_embeddings().T       # (B, T, 10)

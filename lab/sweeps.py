@@ -69,6 +69,12 @@ ROTARY_RECIPE = Recipe(steps=30_000, final_lr=0.0, weight_decay=0.0, digit_stage
                        evaluate_every=1_000, stop_after_perfect=None)
 
 
+# That of the designs with one step, which have no use for a curriculum of digits: all their rows are alike.
+STEP_RECIPE = Recipe(steps=12_000, batch_size=64, final_lr=0.0, warmup_steps=200, weight_decay=0.0, digit_stages=(),
+                     carry_share=0.3, carry_floor=0.3, lr_factors=(("S", 10.0), ("H", 10.0)), nines_share=0.25,
+                     evaluate_every=1_000, stop_after_perfect=None)
+
+
 # The 763's first pass, as its published code has it (its README leaves out warm-up, clipping and loss), and the 777's.
 # Both take a number of digits from 1 to the most for both operands, uniformly.
 SMALL_TRANSFORMER_RECIPES = {
@@ -85,7 +91,7 @@ def preset(name):
     if name in SMALL_TRANSFORMERS:
         return FleetConfig(SMALL_TRANSFORMERS[name], SMALL_TRANSFORMER_RECIPES[name])
     if name in ROTARY_ADDERS:
-        return FleetConfig(ROTARY_ADDERS[name], ROTARY_RECIPE)
+        return FleetConfig(ROTARY_ADDERS[name], STEP_RECIPE if ROTARY_ADDERS[name].window else ROTARY_RECIPE)
     if name not in MICRO_ADDERS:
         known = ", ".join([*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS])
         raise ValueError(f"unknown model {name!r}: it may be one of {known}")

@@ -51,14 +51,18 @@ class Format:
 
     reversed_operands: operands ones first too (the micro-adders), else as usual. The sum is always ones first.
     one_token_marks: + = and <EOS> are the token 0, told apart by position only.
+    leading_zero: a token 0 stands in front.
     """
     reversed_operands: bool
     one_token_marks: bool
     prompt: int = 2 * DIGITS + 2
     answer: int = DIGITS + 1
+    leading_zero: bool = False
 
     def sequences(self, a, b):
-        """Whole sequences with <EOS>: two (N,) int64 tensors -> (N, 34) token ids. Raises ValueError outside 0..10^10-1."""
+        """Whole sequences with <EOS>: two (N,) int64 tensors -> (N, 34) token ids, 35 with a leading zero.
+
+        Raises ValueError for operands outside 0..10^10-1."""
         for name, operand in (("a", a), ("b", b)):
             if operand.numel() and not 0 <= operand.min() <= operand.max() <= LARGEST:
                 raise ValueError(f"operand {name} must lie between 0 and {LARGEST}, "
@@ -68,11 +72,13 @@ class Format:
         x, y = digits_of(a, DIGITS), digits_of(b, DIGITS)
         if not self.reversed_operands:
             x, y = x.flip(1), y.flip(1)
-        return torch.cat([x, plus * column, y, equals * column, digits_of(a + b, DIGITS + 1), eos * column], dim=1)
+        front = [0 * column] if self.leading_zero else []
+        return torch.cat([*front, x, plus * column, y, equals * column, digits_of(a + b, DIGITS + 1), eos * column], dim=1)
 
     def columns(self, a, b):
-        """The same sequences with the examples along the last axis, made fast: (N,), (N,) -> (34, N) uint8."""
-        out = torch.empty(3 * DIGITS + 4, len(a), dtype=torch.uint8, device=a.device)
+        """The same sequences with the examples along the last axis, made fast: (N,), (N,) -> (34 or 35, N) uint8."""
+        whole = torch.empty(self.leading_zero + 3 * DIGITS + 4, len(a), dtype=torch.uint8, device=a.device)
+        whole[0], out = 0, whole[self.leading_zero:]                               # `out` is a view of the rest
         real = torch.float32 if a.device.type == "mps" else torch.float64          # exact: see the halves below
         for start, width, numbers in ((0, DIGITS, a), (DIGITS + 1, DIGITS, b), (2 * DIGITS + 2, DIGITS + 1, a + b)):
             backwards = width == DIGITS and not self.reversed_operands
@@ -85,7 +91,7 @@ class Format:
                 rest = quotient
         for at, mark in ((DIGITS, PLUS), (2 * DIGITS + 1, EQUALS), (3 * DIGITS + 3, EOS)):
             out[at] = 0 if self.one_token_marks else mark
-        return out
+        return whole
 
     def answer_pairs(self, model, a, b, batch_size=4096):
         """The sums as the model writes them, greedily, token by token: (N,) int64, -1 where it wrote no number.
@@ -104,6 +110,7 @@ class Format:
 FORMATS = {
     "digits only": Format(reversed_operands=True, one_token_marks=True),         # X0..X9 0 Y0..Y9 0 Z0..Z10
     "reversed": Format(reversed_operands=True, one_token_marks=False),           # the same with + = <EOS>
+    "leading zero": Format(reversed_operands=True, one_token_marks=True, prompt=2 * DIGITS + 3, leading_zero=True),     # 0 before that
     "plain": Format(reversed_operands=False, one_token_marks=False),             # 0000000042+0000000007=94000000000
 }
 

@@ -1,5 +1,7 @@
 """The rotary adders: against a scalar implementation, counts by hand, the fleet's gradient, the columns 9 + 9."""
+import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ def shaken(config, seeds):
 
 @pytest.mark.parametrize("name", ROTARY_ADDERS)
 def test_counts(name):
-    assert board_count(RotaryAdder(ROTARY_ADDERS[name])) == int(name[1:3])
+    assert board_count(RotaryAdder(ROTARY_ADDERS[name])) == int(re.match(r"r(\d+)", name)[1])
 
 
 def test_counts_by_hand():
@@ -63,12 +65,14 @@ def test_against_a_scalar_implementation():
 def test_the_fleets_gradient_is_autograds(name):
     config, generator = ROTARY_ADDERS[name], torch.Generator().manual_seed(3)
     models = shaken(config, range(3))
-    sequences = torch.stack([FORMATS["digits only"].sequences(*uniform_pairs(8, generator)) for _ in range(3)])
+    sequences = torch.stack([FORMATS[config.format].sequences(*uniform_pairs(8, generator)) for _ in range(3)])
+    first = FORMATS[config.format].prompt
     loss, gradient = models.gradients(sequences.mT.contiguous())
     for s in range(3):
         models.alone.load_state_dict({key: value[s] for key, value in models.named().items()})
         models.alone.zero_grad()
-        expected = F.cross_entropy(models.alone(sequences[s][:, :33])[:, 21:32].transpose(1, 2), sequences[s][:, 22:33])
+        logits = models.alone(sequences[s][:, :-1])[:, first - 1:first + 10]
+        expected = F.cross_entropy(logits.transpose(1, 2), sequences[s][:, first:first + 11])
         expected.backward()
         assert float(loss[s]) == pytest.approx(float(expected.detach()), rel=1e-10)
         flat = torch.cat([p.grad.flatten() for p in models.alone.parameters()])
@@ -83,6 +87,49 @@ def test_the_wave_has_its_peaks_where_the_operands_are():
         assert set(pattern[row].topk(2).indices.tolist()) == {i, 11 + i}           # X_i and Y_i
         assert torch.allclose(pattern[row, i], pattern[row, 11 + i], rtol=1e-4)
     assert torch.allclose(pattern.sum(-1), torch.ones(33))
+
+
+def test_with_a_leading_zero_and_a_window_all_answer_rows_are_alike():
+    """Row by row the same weights at the same lags, and none beyond; without either, the first row or the last differs."""
+    def lags(**changes):
+        model = dataclasses.replace(ROTARY_ADDERS["r12-step-one-way-two-dimensions"], phi_start=(10.3, 10.3), **changes).build()
+        pattern, T = model.attention_weights(model.max_seq_len).detach(), model.max_seq_len
+        return torch.stack([F.pad(pattern[row, :row + 1].flip(0), (0, T - row - 1)) for row in range(T - 12, T - 1)])
+
+    alike = lags()
+    assert alike.shape == (11, 34) and torch.allclose(alike, alike[:1], atol=1e-6)
+    assert not alike[:, 23:].any() and torch.allclose(alike.sum(1), torch.ones(11))
+    for changes, row in ({"format": "digits only"}, 0), ({"window": None}, 10):
+        other = lags(**changes)
+        assert (other[row] - other[5]).abs().max() > 0.01
+
+
+def test_a_signed_start_has_the_signs_of_the_circuit():
+    """Every seed: what attention brings is subtracted, the step goes against it, the head turns it round."""
+    for name in ("r21-step", "r16-step-two-dimensions", "r12-step-one-way-two-dimensions", "r8-step-diagonal-centred",
+                 "r20-two-gelus-two-dimensions"):
+        for seed in range(20):
+            model = ROTARY_ADDERS[name].build(seed)
+            assert model.value_direction()[1] > 0 > model.write_direction()[-1]
+            assert (model.ffn_in()[:, -1] > 0).all() and model.ffn_out()[0, -1] < 0
+            assert model.head()[0, 0] > 0 > model.head()[1, -1]
+        assert not torch.equal(model.ffn_in(), ROTARY_ADDERS[name].build(0).ffn_in())
+    random = dataclasses.replace(ROTARY_ADDERS["r12-step-one-way-two-dimensions"], start="random")
+    assert len({bool(random.build(seed).write > 0) for seed in range(20)}) == 2
+
+
+def test_an_amplitude_that_only_sizes_the_logits():
+    config = ROTARY_ADDERS["r12-step-one-way-two-dimensions"]
+    model, other = config.build(3), dataclasses.replace(config, arc_start=(40.0, -0.45, 0.1)).build(3)
+    tokens = FORMATS["leading zero"].sequences(*uniform_pairs(4, torch.Generator().manual_seed(1)))[:, :34]
+    assert torch.allclose(other(tokens), 4 * model(tokens) / 2, rtol=1e-4)         # head and embedding: 2 x 2 / 2
+
+
+def test_wrong_settings_of_the_smallest_designs():
+    for wrong in ({"activation": "relu"}, {"activation": "tanh"}, {"start": "signed"}, {"window": 0}, {"head": "none"},
+                  {"format": "plain"}):
+        with pytest.raises(ValueError):
+            RotaryAdderConfig(**wrong)
 
 
 def test_columns_of_nines():
@@ -106,6 +153,11 @@ def test_one_decoding_loop_and_one_export_for_all(tmp_path):
     exported, metadata = module.build_model()
     assert metadata["params"] == 25 and metadata["strict_params"] == 29
     assert torch.equal(generate(exported, prompt, 11), generate(model, prompt, 11))
+    small = ROTARY_ADDERS["r8-step-diagonal-centred"].build(2).eval()
+    (tmp_path / "r8.py").write_text(export.submission(small, "as made"))
+    exported, metadata = verify.load_submission(tmp_path / "r8.py").build_model()
+    prompt = FORMATS["leading zero"].sequences(a, b)[:, :23]
+    assert metadata["params"] == 8 and torch.equal(generate(exported, prompt, 11), generate(small, prompt, 11))
     assert preset("r25").recipe.nines_share == 0.25 and preset("r25").model.label == "r25"
 
 
