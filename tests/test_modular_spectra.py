@@ -77,7 +77,8 @@ def test_margin_of_one_frequency_is_the_same_for_all_and_more_frequencies_widen_
     assert margin(P, [1, 2], [1.0, 0.0]) == pytest.approx(one)
     everything = margin(P, list(range(1, 12)))                 # all 11 cosines add up to -1/2 at every lag but zero
     assert everything == pytest.approx(1 + 1 / 22)
-    assert np.median(random_margins(P, 1, draws=5)) == pytest.approx(one) < np.median(random_margins(P, 5, draws=20))
+    assert random_margins(P, 1, draws=5) == pytest.approx([one] * 5)
+    assert np.median(random_margins(P, 5, draws=20)) > one
     with pytest.raises(ValueError, match="one amplitude per frequency"):
         margin(P, [1, 2], [1.0])
 
