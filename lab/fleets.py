@@ -8,7 +8,7 @@ evaluations have been perfect for long enough. Sweeps over many seeds and their 
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +54,8 @@ class Recipe:
     stop_after_perfect: int = 10_000    # a seed ends when every evaluation of this many steps was perfect (None: never)
     loss_on: str = "answers"            # the model's targets only, or "all" tokens that follow another
     digit_counts: str = "largest"       # operands below 10^most; "shared": both below 10^n, n uniform from 1 to most
+    tries: int = 1                      # random starts of a seed, of which it takes the best: see `chosen_starts`
+    try_steps: int = 1_000              # for how long each is tried
     schedule_steps: int = None          # length of the learning-rate schedule, where training ends before it does
 
     def __post_init__(self):
@@ -67,6 +69,9 @@ class Recipe:
                 raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if self.schedule_steps is not None and self.schedule_steps < self.steps:
             raise ValueError(f"schedule_steps must be at least steps = {self.steps}, not {self.schedule_steps}")
+        if self.tries < 1 or (self.tries > 1 and (self.try_steps < 1 or self.try_steps % self.evaluate_every)):
+            raise ValueError(f"tries must be at least 1 and try_steps a multiple of evaluate_every = {self.evaluate_every}, "
+                             f"not {self.tries} and {self.try_steps}")
         if not 0 <= self.carry_floor <= self.carry_share <= 1:
             raise ValueError(f"0 <= carry_floor <= carry_share <= 1 is needed, not {self.carry_floor}, {self.carry_share}")
 
@@ -225,17 +230,41 @@ def _flatten(gradient, parameters):
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten(1) for g, p in zip(gradient, parameters)], dim=1)
 
 
+def chosen_starts(config, seeds, device="cpu"):
+    """The random starts that seeds take where their recipe says `tries`: (seeds, P).
+
+    Each of a seed's starts (its own first) is trained for `try_steps` on the seed's examples, by the same recipe. The one
+    whose training loss was lowest, over the last `evaluate_every` of these steps, is taken as it was at first.
+    """
+    chosen = []
+    for seed in seeds:
+        starts = StackedModels.untrained(config.model, [seed + i * DATA_SEED_OFFSET for i in range(config.recipe.tries)], device)
+        trial = replace(config, recipe=replace(config.recipe, tries=1),
+                        data_seed=seed if config.data_seed is None else config.data_seed)
+        fleet = Fleet(trial, range(config.recipe.tries), device)
+        fleet.models.bind(starts.flat.clone())
+        fleet.run(progress=False, stop_at=config.recipe.try_steps)
+        last = [row for row in fleet.history if row["step"] == fleet.step]         # those that diverged are not in it
+        chosen.append(starts.flat[min(last, key=lambda row: row["loss"])["seed"] if last else 0])
+    return torch.stack(chosen)
+
+
 class Fleet:
     """Seeds of one configuration in training. `run()` trains to the end; see `save` and `load` for interruptions."""
 
     def __init__(self, config, seeds, device="cpu", start=None):
-        """`start`: the weights that seeds with `config.start_from` start from, (seeds, P)."""
+        """`start`: the weights that seeds with `config.start_from` or several tries start from, (seeds, P)."""
         self.config, self.recipe, self.device = config, config.recipe, torch.device(device)
         self.seeds = [int(seed) for seed in seeds]
         distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
         if not distinct or not 0 <= min(self.seeds) <= max(self.seeds) < DATA_SEED_OFFSET:
             raise ValueError(f"seeds must be distinct whole numbers from 0 to {DATA_SEED_OFFSET - 1}, not {self.seeds}")
-        if (start is None) != (config.start_from is None):
+        started, tries = time.perf_counter(), config.recipe.tries > 1
+        if tries and config.start_from is not None:
+            raise ValueError(f"tries are random starts, but start_from is {config.start_from!r}")
+        if start is None and tries:
+            start = chosen_starts(config, self.seeds, self.device)
+        if (start is None) != (config.start_from is None and not tries):
             raise ValueError(f"start_from is {config.start_from!r}, but the weights to start from are "
                              f"{'missing' if start is None else 'given'}")
         self.models = (StackedModels.untrained(config.model, self.seeds, self.device) if start is None else
@@ -243,7 +272,7 @@ class Fleet:
         self.moment, self.square = torch.zeros_like(self.models.flat), torch.zeros_like(self.models.flat)
         self.examples = [Examples(config, seed, self.device) for seed in self.seeds]
         self.active = list(range(len(self.seeds)))             # rows of the tensors above -> index in self.seeds
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds = 0, time.perf_counter() - started if tries else 0.0
         self.decay = torch.full((len(self.seeds), 1), self.recipe.weight_decay, device=self.device)
         self.perfect_since = {}                                # seed -> step of the first evaluation of a perfect row
         self.ended = {}                                        # seed -> how, at which step
@@ -404,7 +433,8 @@ class Fleet:
         with safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}
-        fleet = cls(config, seeds, device, None if config.start_from is None else state["final"])
+        random = config.start_from is None and config.recipe.tries == 1
+        fleet = cls(config, seeds, device, None if random else state["final"])
         if about["config"] != json.loads(json.dumps(asdict(config))) or about["seeds"] != fleet.seeds:
             raise ValueError(f"{path} is of another configuration or other seeds ({about['seeds']})")
         fleet.models.bind(state["flat"].to(fleet.device))

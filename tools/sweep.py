@@ -1,7 +1,7 @@
 """Train many seeds of a small adder into data/fleets: `python -m tools.sweep --model 57 --seeds 0:100 [--jobs 2]`.
 
 Interrupt it as you like: what was begun goes on at the next call, to the same bits. --set changes a setting of the
-recipe, for example `--set carry_share=0.3`.
+recipe, for example `--set carry_share=0.3`, or with "model." in front one of the model: `--set "model.start='random'"`.
 """
 import argparse
 import ast
@@ -14,15 +14,20 @@ from lab.sweeps import BOOK_FLEETS, SUCCESS, parse_seeds, preset, sweep
 
 
 def configuration(model, settings):
-    """The preset of a model with settings of its recipe changed: ["lr=0.01"]. Raises ValueError for unknown ones."""
+    """The preset of a model with settings of recipe or model changed: ["lr=0.01", "model.window=None"].
+
+    Raises ValueError for unknown ones."""
     config, changes = preset(model), {}
-    known = {f.name for f in dataclasses.fields(config.recipe)}
+    known = {f.name for f in dataclasses.fields(config.recipe)} | {f"model.{f.name}" for f in dataclasses.fields(config.model)}
     for setting in settings:
         name, separator, value = setting.partition("=")
         if not separator or name not in known:
             raise ValueError(f"--set takes name=value with a name of {', '.join(sorted(known))}, not {setting!r}")
         changes[name] = ast.literal_eval(value)
-    return dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes))
+    of_model = {name.removeprefix("model."): value for name, value in changes.items() if name.startswith("model.")}
+    of_recipe = {name: value for name, value in changes.items() if not name.startswith("model.")}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **of_model),
+                               recipe=dataclasses.replace(config.recipe, **of_recipe))
 
 
 def main(arguments=None):
