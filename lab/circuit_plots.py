@@ -31,8 +31,8 @@ def plot_wave(lags, scores, marked, weights, labels):
     for i, (lag, label) in enumerate(marked.items()):
         at = float(np.interp(lag, lags, scores))
         left.plot(lag, at, "osD^"[i % 4], color=COLORS[1 + i % 4], label=label)
-    left.set(xlabel="tokens back", ylabel="score")
-    left.legend(fontsize=8, loc="lower center")
+    left.set(xlabel="tokens back", ylabel="score", ylim=(-115, 185))
+    left.legend(fontsize=8, loc="upper center", ncol=2)
     right.bar(range(len(labels)), weights, color=[COLORS[0] if w > 0.2 else COLORS[4] for w in weights])
     for i, weight in enumerate(weights):
         right.annotate(f"{weight:.3f}", (i, weight), textcoords="offset points", xytext=(0, 3), ha="center", fontsize=9)
@@ -73,7 +73,7 @@ def plot_slack(tables, limit=1.0):
         ax.set_yticks(range(len(order)), [f"{name}{' (frozen)' if kind == 'frozen' else ''}" for name, kind in kinds.items()],
                       fontsize=8)
         ax.set(xscale="log", xlim=(3e-5, 1.6 * limit), xlabel="share it may move", title=title)
-    axes[0, 0].legend(fontsize=8, loc="lower right")
+    axes[0, 0].legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -85,7 +85,7 @@ def plot_recovery(panels):
         for i, (label, table) in enumerate(series.items()):
             share = table["successes"] / table["n"]
             low, high = zip(*(exact_interval(int(s), int(n)) for s, n in zip(table["successes"], table["n"])))
-            x = table["noise"].clip(lower=3e-4) * 1.08**(i - len(series) / 2)
+            x = table["noise"].clip(lower=3e-4) * 1.1**(i - len(series) / 2)
             ax.errorbar(x, share, [share - low, high - share], fmt="osD^v"[i % 5] + ["-", "--", ":", "-.", "-"][i % 5],
                         color=COLORS[i % 7], capsize=3, linewidth=1.2, markersize=5, label=label)
         ax.set(xscale="log", xlabel="noise, as a share of each number", title=title, xlim=(2e-4, 0.6))

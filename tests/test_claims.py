@@ -5,7 +5,9 @@ import re
 import pytest
 
 from lab.record import RECORDS, ROOT
+from lab.modular_runs import BOOK_MODULAR
 from lab.store import BOOK_RUNS, stored_places
+from lab.sweeps import BOOK_FLEETS
 
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.qmd"))
 
@@ -43,7 +45,7 @@ def test_every_statement_carries_a_number_it_was_checked_with(records, stem):
 @pytest.mark.slow
 def test_every_run_that_the_book_uses_is_stored_with_it(records, built_book):
     used = {run["run"] for record in records.values() for run in record["runs"]}
-    assert used and used <= {place.name for place in stored_places(BOOK_RUNS)}
+    assert used and used <= {place.name for folder in (BOOK_RUNS, BOOK_MODULAR, BOOK_FLEETS) for place in stored_places(folder)}
 
 
 @pytest.mark.slow

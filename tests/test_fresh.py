@@ -21,7 +21,8 @@ TOO_SHORT = {r'"stop_at": \d+': '"stop_at": 3', r'"n_train": 100_000, "n_test": 
 # Chapters 5 and 6 look at each model for half a minute: fewer models and pairs do here.
 TOO_FEW = {"censuses.py": {'runs_of("reference")': 'runs_of("reference", [42, 43, 44])', "half_trained(),": "half_trained()[:2],",
                            'runs_of("one layer")': 'runs_of("one layer", [42, 43])'},
-           "interventions.py": {"PER_CLASS = 1_000": "PER_CLASS = 20"}}
+           "interventions.py": {"PER_CLASS = 1_000": "PER_CLASS = 20"},
+           "recovery.py": {"STEPS = 300": "STEPS = 3", "range(100, 116)": "range(100, 102)"}}
 
 
 @pytest.mark.slow
