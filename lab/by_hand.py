@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from lab.micro_adder import check_tokens
 from lab.ten_digits import DIGITS, FORMATS, Format, digits_of
 
-__all__ = "CircuitConfig HandSetCircuit Trace hand_set numbers_of worked_sum PaddedFormat".split()
+__all__ = "CircuitConfig HandSetCircuit Trace hand_set numbers_of worked_sum PaddedFormat SHARPENED".split()
 
 PADDED_CONTEXT = 41                     # 31 tokens of the prompt and Z0..Z9: everything that is ever an input
 CHOICES = {"counted": (12, 10, 8, 6), "hinge": ("swiglu", "relu", "ideal")}
