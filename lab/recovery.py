@@ -8,6 +8,7 @@ and eps = 0.001 are one tensor in the 12 and the 10. "quick" and "careful" were 
 stream, "even" was added after their results; the sweep's seeds are others. Stored in data/fleets by `python -m tools.recover`.
 Success: all 10,010 of the board's pairs right at the final step.
 """
+import functools
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -74,16 +75,21 @@ def recovery(arm, progress=True):
     return stored
 
 
+@functools.cache
+def _adds(model, seed):
+    """Does a start add all of the board's sums as it is? Arms share their starts; without noise all seeds do."""
+    return passes(model.build(seed), *board_pairs())
+
+
 def recovery_table(progress=True):
     """One row per arm and seed: a DataFrame (counted, rate, noise, seed, adds_before, adds_after, right_after,
     ripple_wrong). adds, right: of the board's 10,010 pairs; `before`: the same start, not trained."""
-    a, b = board_pairs()
     rows = []
     for arm in arms():
         found = recovery(arm, progress)
         for row in found.outcomes.itertuples():
-            start = arm.config.model.build(row.seed)
-            rows.append((arm.counted, arm.rate, arm.noise, row.seed, passes(start, a, b), row.board_right == SUCCESS,
+            before = _adds(arm.config.model, row.seed if arm.noise else 0)
+            rows.append((arm.counted, arm.rate, arm.noise, row.seed, before, row.board_right == SUCCESS,
                          row.board_right / SUCCESS, row.ripple_wrong))
     return pd.DataFrame(rows, columns=["counted", "rate", "noise", "seed", "adds_before", "adds_after", "right_after",
                                        "ripple_wrong"])
