@@ -60,8 +60,8 @@ def plot_spectra(spectra, limits, keys):
     for ax, (epoch, share) in zip(axes.flat, spectra.items()):
         k = np.arange(1, len(share) + 1)
         chosen = np.isin(k, keys)
-        ax.bar(k[~chosen], share[~chosen], width=0.8, color="#888888", label="other frequencies")
-        ax.bar(k[chosen], share[chosen], width=1.2, color=COLORS[1], label="key frequencies")
+        ax.vlines(k[~chosen], 1e-4, share[~chosen], color="#888888", linewidth=2, label="other frequencies")
+        ax.vlines(k[chosen], 1e-4, share[chosen], color=COLORS[1], linewidth=3.5, label="key frequencies")
         ax.axhline(limits[epoch], color=COLORS[0], linestyle="--", linewidth=1.2, label="5 % limit, rows permuted")
         ax.set(title=f"epoch {epoch:,}", yscale="log", ylim=(1e-3, 0.5))
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))

@@ -12,7 +12,8 @@ import torch
 from lab.fourier import component_norms, excluded_logits, fourier_basis, frequency_norms, keep_sum_frequencies, restricted_loss
 from lab.modular_runs import LEARNED
 
-__all__ = "shares permuted_maxima standing_out second_harmonic draw_others other_frequencies others_restricted margin random_margins plane phases".split()
+__all__ = ("shares permuted_maxima standing_out second_harmonic draw_others other_frequencies "
+           "others_restricted margin random_margins plane mirrored phases").split()
 
 FORMED = 0.1                            # nats of restricted loss: the key frequencies alone would nearly do
 SETTLED = 0.05                          # the squared weights are within this share of their last value
@@ -33,15 +34,15 @@ def permuted_maxima(table, draws=200, seed=0):
     """
     p, rng = len(table), np.random.default_rng(seed)
     table = table.detach().double().numpy()
-    gram = (table - table.mean(0)) @ (table - table.mean(0)).T                 # (p, p): permuting rows permutes both sides
+    gram = (table - table.mean(0)) @ (table - table.mean(0)).T                 # (p, p)
     total = np.trace(gram)
     if total <= 0:
         return np.zeros(draws)
     waves = fourier_basis(p)[1:].numpy()                                       # (p - 1, p)
     maxima = []
     for _ in range(draws):
-        order = rng.permutation(p)
-        power = ((waves @ gram[np.ix_(order, order)]) * waves).sum(1)          # squared norm of each component
+        shuffled = waves[:, rng.permutation(p)]                # the waves change places instead of the rows
+        power = ((shuffled @ gram) * shuffled).sum(1)          # squared norm of each component
         maxima.append(power.reshape(-1, 2).sum(1).max() / total)
     return np.array(maxima)
 
@@ -124,6 +125,12 @@ def plane(table, k):
     table = table - table.mean(0)
     directions = torch.linalg.qr((fourier_basis(len(table))[[2 * k - 1, 2 * k]] @ table).T).Q       # (m, 2)
     return (table @ directions).numpy()
+
+
+def mirrored(train, p):
+    """For each of the p * p pairs (a, b), a-major: is (b, a) among the training pairs? train: indices a p + b -> (p * p,) booleans."""
+    index = torch.arange(p * p)
+    return torch.isin(index % p * p + index // p, train)
 
 
 def phases(history, p, formed=FORMED, settled=SETTLED):

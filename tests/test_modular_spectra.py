@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lab.fourier import component_norms, cosine_logits, fourier_basis, frequency_norms
-from lab.modular_spectra import (draw_others, margin, other_frequencies, others_restricted, permuted_maxima, phases, plane,
+from lab.modular_spectra import (draw_others, margin, mirrored, other_frequencies, others_restricted, permuted_maxima, phases, plane,
                                  random_margins, second_harmonic, shares, standing_out)
 
 P = 23
@@ -29,7 +29,7 @@ def test_shares_leave_the_constant_out_and_add_up():
 
 def test_permuted_maxima_are_what_permuting_the_rows_gives():
     table, rng = waves(4, noise=0.2), np.random.default_rng(5)
-    expected = [shares(frequency_norms(component_norms(table[rng.permutation(P)]))).max() for _ in range(6)]
+    expected = [shares(frequency_norms(component_norms(table[np.argsort(rng.permutation(P))]))).max() for _ in range(6)]
     assert permuted_maxima(table, draws=6, seed=5) == pytest.approx(expected)
     assert not permuted_maxima(torch.ones(P, 3), draws=3).any()
 
@@ -89,6 +89,10 @@ def test_numbers_on_a_circle_lie_on_a_circle_in_its_plane():
         assert np.hypot(*points.T) == pytest.approx(np.full(P, math.sqrt(2 / P)))
         turn = np.diff(np.unwrap(np.arctan2(points[:, 1], points[:, 0])))
         assert np.abs(turn) == pytest.approx(np.full(P - 1, 2 * math.pi * k / P))
+
+
+def test_a_pair_is_mirrored_if_its_exchange_is_trained_on():
+    assert mirrored(torch.tensor([1 * 5 + 2, 3 * 5 + 3]), 5).nonzero().flatten().tolist() == [2 * 5 + 1, 3 * 5 + 3]
 
 
 def history(**columns):
