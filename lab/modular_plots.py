@@ -88,12 +88,18 @@ def plot_circle(planes, k, marked=(0, 1, 2, 3, 4)):
     return figure
 
 
-def plot_inside(attention, neuron, head, name):
-    """Two pictures over all pairs: attention of `=` to a in one head, and the activation of one neuron, both (p, p)."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8))
-    for ax, grid, title in ((axes[0], attention, f"head {head}: attention to a"), (axes[1], neuron, f"neuron {name}: activation")):
-        image = ax.imshow(grid.T, origin="lower", cmap="viridis")
-        ax.set(title=title, xlabel="a", ylabel="b")
+def plot_inside(pictures):
+    """Quantities over all pairs as heat maps. pictures: {title: ((p, p) over a and b, k)}.
+
+    Numbers stand in the order of k x mod p, so that a wave of frequency k goes round once along each axis.
+    """
+    figure, axes = plt.subplots(1, len(pictures), figsize=(8.6, 3.8), squeeze=False)
+    for ax, (title, (grid, k)) in zip(axes[0], pictures.items()):
+        grid = np.asarray(grid)
+        p = len(grid)
+        order = np.argsort(np.arange(p) * k % p)
+        image = ax.imshow(grid[np.ix_(order, order)].T, origin="lower", cmap="viridis", interpolation="nearest")
+        ax.set(title=title, xlabel=f"{k} a mod {p}", ylabel=f"{k} b mod {p}")
         ax.grid(False)
         figure.colorbar(image, ax=ax, shrink=0.85)
     return figure
@@ -137,14 +143,14 @@ def plot_progress(history, chance, landmarks):
                                        "excluded_loss": "excluded (training pairs)"}.items()):
         above.plot(shown["epoch"], shown[name].clip(lower=1e-7), color=COLORS[i], linestyle=LINES[i], linewidth=1.8, label=label)
     above.axhline(chance, color="#888888", linewidth=0.9)
-    above.text(shown["epoch"].iloc[-1], chance * 1.25, "chance", ha="right", fontsize=9, color="#555555")
+    above.text(shown["epoch"].iloc[-1] * 0.2, chance * 1.15, "chance", fontsize=9, color="#555555")
     above.set(yscale="log", ylim=(0.6e-7, 100), ylabel="loss (nats)")
-    above.legend(loc="lower left", ncols=2, fontsize=9)
+    above.legend(loc="center", bbox_to_anchor=(0.23, 0.5), fontsize=9)
     below.plot(shown["epoch"], shown["weight_norm"] / shown["weight_norm"].max(), color=COLORS[6], linewidth=1.8, label="squared weights (of their highest)")
     below.plot(shown["epoch"], shown["embedding_gini"], "--", color=COLORS[0], linewidth=1.8, label="Gini, embedding")
     below.plot(shown["epoch"], shown["logit_map_gini"], "-.", color=COLORS[1], linewidth=1.8, label="Gini, neuron-logit map")
     below.set(xlabel="epoch", ylim=(0, 1.04))
-    below.legend(loc="center left", fontsize=9)
+    below.legend(loc="center", bbox_to_anchor=(0.42, 0.45), fontsize=9)
     for i, (name, epoch) in enumerate((name, epoch) for name, epoch in landmarks.items() if epoch is not None):
         for ax in (above, below):
             ax.axvline(epoch, color="#555555", linestyle=":", linewidth=1)
