@@ -77,8 +77,9 @@ def find_browser():
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure."""
+def browser(small_book, built_book):
+    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure. The books come
+    first: while Playwright runs, no notebook can be executed in this process."""
     from playwright.sync_api import Error, sync_playwright
     with sync_playwright() as playwright:
         try:
