@@ -214,4 +214,4 @@ def test_a_stored_run_is_still_what_the_code_makes():
 
 def test_the_repository_stays_small():
     sizes = [p.stat().st_size for p in (store.ROOT / "data").rglob("*") if p.is_file() and "yours" not in p.parts]
-    assert sum(sizes) < 60e6 and max(sizes) < 10e6
+    assert sum(sizes) < 60e6 and max(sizes) < 15e6             # the largest: the checkpoints that chapter 8 looks at
