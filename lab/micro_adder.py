@@ -14,7 +14,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from lab.position_only import ANSWER, PositionOnlyParts, received_scale
+from lab.position_only import PositionOnlyParts, answer_rows, received_scale
 
 __all__ = "MicroAdderConfig MicroAdder MICRO_ADDERS micro_adder load_published_57".split()
 
@@ -269,7 +269,7 @@ class MicroAdder(nn.Module):
         if not c.position_only:
             raise ValueError("only micro-adders with an arc, one head, rank-one output and no FFN bias have such parts")
         table, positions = self.token_embeddings(), self.positions()[:, :CONTEXT]
-        rows = slice(ANSWER.start, ANSWER.start + c.n_targets)
+        rows = answer_rows(CONTEXT, c.n_targets)
         scale = received_scale(positions, self.eps, table)                         # (S, T)
         w, w_ffn, w_head = (self.norm_weight(site).expand(len(table), c.d_model) for site in ("attention", "ffn", "head"))
         pattern = self.attention_weights(positions * scale[..., None] * w[:, None, c.token_dim:])[:, 0]

@@ -5,7 +5,7 @@ PrefixAdder, after fblissjr's 33: one layer, three heads. A head with the weight
     written is used: its embedding is taken off by a head of its own.
 WholeSumAdder, after Litzenberger's 36: two layers, leading digit first. The first layer multiplies each digit by its
     place; the second sums everything to what is left of a + b after the digits already written, and compares it with the
-    ten multiples 0.5, 1.5, ... 9.5 of the place. The nearest is the digit. (On the board as 100 %; see `sum_nines_pairs`.)
+    ten multiples 0.5, 1.5, ... 9.5 of the place. The nearest is the digit. (On the board as 100 %; see `sum_nines_pairs` in lab/ten_digits.)
 Both need float64: the answer is one part in 10^10. Sources: AdderBoard (Papailiopoulos 2026) and its entries; the code,
 and the count of the first, are this book's own.
 Letters: B sequences, T tokens, N sums.
@@ -21,8 +21,7 @@ from _common import EOS, EQUALS, PLUS
 from lab.micro_adder import check_tokens
 from lab.ten_digits import DIGITS, FORMATS, LARGEST, Format, digits_of
 
-__all__ = """PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder LeadingFirstFormat longest_nines sum_nines_pairs
-             FALSIFIED""".split()
+__all__ = "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder LeadingFirstFormat FALSIFIED".split()
 
 FALSIFIED = (5193798811, 1806201129)       # found by a fork of the board: the published model writes 7000000000
 DOUBLE = torch.float64
@@ -208,41 +207,3 @@ def _softmax1(scores):
     """Softmax over the last axis with 1 more in the denominator: a head may look nowhere."""
     weights = scores.exp()
     return weights / (1 + weights.sum(-1, keepdim=True))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What finds the mistake
-# ---------------------------------------------------------------------------------------------------------------------
-
-def longest_nines(numbers):
-    """The longest run of nines in the eleven digits of each number: (N,) int64 -> (N,) int64, 0..10."""
-    run = longest = torch.zeros_like(numbers)
-    for digit in digits_of(numbers, DIGITS + 1).T:
-        run = torch.where(digit == 9, run + 1, 0)
-        longest = torch.maximum(longest, run)
-    return longest
-
-
-def sum_nines_pairs(per_run, seed):
-    """Pairs by the longest run of nines in their sum: (a, b, run), `per_run` for each of 0..10, and their exchanges.
-
-    A ripple leaves zeros in the sum, nines are where a carry stops short: a test by ripples does not see them. A uniform
-    pair's sum is given a run in a uniformly drawn place, what b lacks is added to it, and the pair is kept if it is one.
-    Returns int64 tensors of 22 * per_run.
-    """
-    generator, strata = torch.Generator().manual_seed(seed), []
-    for run in range(DIGITS + 1):
-        kept = torch.empty(2, 0, dtype=torch.int64)
-        while kept.shape[1] < per_run:
-            a, b = torch.randint(0, LARGEST + 1, (2, 4 * per_run), generator=generator)
-            start = torch.randint(0, DIGITS + 1 - run, (len(a),), generator=generator)
-            low, high = 10**start, 10**(start + run)
-            total = a + b
-            b = total // high * high + (high - low) + total % low - a
-            right = (b >= 0) & (b <= LARGEST)
-            right &= longest_nines(a + b.clamp(0, LARGEST)) == run
-            kept = torch.cat([kept, torch.stack([a, b])[:, right]], dim=1)
-        strata.append(kept[:, :per_run])
-    a, b = torch.cat(strata, dim=1)
-    a, b = torch.cat([a, b]), torch.cat([b, a])
-    return a, b, longest_nines(a + b)

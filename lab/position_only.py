@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import torch
 
-ANSWER = slice(21, 33)                  # the rows that predict Z0..Z10 and <EOS>
 ACTIVATIONS = ("gelu", "tanh")
 
 

@@ -59,7 +59,8 @@ class Sweep:
         if not len(rows):
             raise ValueError(f"seed {seed} is not in {self.path.name}: it holds {seeds_text(self.outcomes['seed'])}")
         model = self.config.model.build(seed)
-        model.load_state_dict({name: value[rows[0]] for name, value in self.weights.items()})
+        learned = {name: value[rows[0]] for name, value in self.weights.items()}
+        model.load_state_dict(model.state_dict() | learned)                        # a hand-set circuit's state has frozen numbers too
         return model.eval()
 
 

@@ -13,8 +13,9 @@ import torch
 
 from _common import EOS, EQUALS, PLUS, generate
 
-__all__ = """DIGITS FORMATS Format board_pairs column_patterns longest_ripple stratified_pairs pattern_pairs uniform_weights
-             answer_pairs uniform_pairs carry_pairs mixed_pairs with_nines digits_of VALIDATION_SEEDS TEST_SEEDS""".split()
+__all__ = """DIGITS FORMATS Format board_pairs column_patterns longest_ripple longest_nines stratified_pairs pattern_pairs
+             sum_nines_pairs uniform_weights answer_pairs uniform_pairs carry_pairs mixed_pairs with_nines digits_of
+             VALIDATION_SEEDS TEST_SEEDS""".split()
 
 DIGITS = 10
 LARGEST = 10**DIGITS - 1
@@ -206,6 +207,40 @@ def pattern_pairs(per_pattern, seed):
     kinds = torch.where(propagates, 1, 2 * out)
     a, b = _pairs_with(kinds, generator)
     return a, b, patterns
+
+
+def longest_nines(numbers):
+    """The longest run of nines in the eleven digits of each number: (N,) int64 -> (N,) int64, 0..10."""
+    run = longest = torch.zeros_like(numbers)
+    for digit in digits_of(numbers, DIGITS + 1).T:
+        run = torch.where(digit == 9, run + 1, 0)
+        longest = torch.maximum(longest, run)
+    return longest
+
+
+def sum_nines_pairs(per_run, seed):
+    """Pairs by the longest run of nines in their sum: (a, b, run), `per_run` for each of 0..10, and their exchanges.
+
+    A ripple leaves zeros in the sum, nines are where a carry stops short: a test by ripples does not see them. A uniform
+    pair's sum is given a run in a uniformly drawn place, what b lacks is added to it, and the pair is kept if it is one.
+    Returns int64 tensors of 22 * per_run.
+    """
+    generator, strata = torch.Generator().manual_seed(seed), []
+    for run in range(DIGITS + 1):
+        kept = torch.empty(2, 0, dtype=torch.int64)
+        while kept.shape[1] < per_run:
+            a, b = torch.randint(0, LARGEST + 1, (2, 4 * per_run), generator=generator)
+            start = torch.randint(0, DIGITS + 1 - run, (len(a),), generator=generator)
+            low, high = 10**start, 10**(start + run)
+            total = a + b
+            b = total // high * high + (high - low) + total % low - a
+            right = (b >= 0) & (b <= LARGEST)
+            right &= longest_nines(a + b.clamp(0, LARGEST)) == run
+            kept = torch.cat([kept, torch.stack([a, b])[:, right]], dim=1)
+        strata.append(kept[:, :per_run])
+    a, b = torch.cat(strata, dim=1)
+    a, b = torch.cat([a, b]), torch.cat([b, a])
+    return a, b, longest_nines(a + b)
 
 
 def uniform_weights(strata):

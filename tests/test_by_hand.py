@@ -11,9 +11,9 @@ from _common import generate
 from lab.by_hand import CHOICES, CircuitConfig, hand_set, numbers_of, worked_sum
 from lab.counting import board_count, strict_count
 from lab.fragility import demanding_pairs, fragility, passes, passing_interval, right_sums, shortened, shortest_number
-from lab.other_circuits import (FALSIFIED, PrefixAdder, PrefixConfig, WholeSumAdder, WholeSumConfig, longest_nines,
-                                sum_nines_pairs)
-from lab.ten_digits import FORMATS, LARGEST, answer_pairs, board_pairs, digits_of, longest_ripple, stratified_pairs, uniform_pairs
+from lab.other_circuits import FALSIFIED, PrefixAdder, PrefixConfig, WholeSumAdder, WholeSumConfig
+from lab.ten_digits import (FORMATS, LARGEST, answer_pairs, board_pairs, digits_of, longest_nines, longest_ripple,
+                            stratified_pairs, sum_nines_pairs, uniform_pairs)
 from lab.verification import adder_of, read_off, smallest_margin, verify
 from tools import export, verify as verify_tool
 

@@ -160,7 +160,8 @@ def choose_display(data: dict) -> str | None:
 
 def inline_values(outputs: list[dict]) -> list[str]:
     """Markdown for each inline expression of a piece of prose, escaped as Quarto escapes it."""
-    values = next((output["data"]["application/json"] for output in outputs if output.output_type == "display_data"), {})
+    shown = [output["data"] for output in outputs if output.output_type == "display_data"]       # a progress bar is, too
+    values = next((data["application/json"] for data in shown if "application/json" in data), {})
     return [_inline_markdown(values[key]["data"]) for key in sorted(values, key=int)]
 
 
