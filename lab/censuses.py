@@ -167,7 +167,8 @@ def census_to_bytes(census):
     """A Census as a compressed .npz file (no pickle): truth values one bit each."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, forced_right=np.packbits(census.forced_right.T, axis=1), written_right=np.packbits(census.written_right.T, axis=1),
-                        confidence=census.confidence, confidence_class=census.confidence_class, **{f"worst_{name}": census.worst[name].to_numpy() for name in census.worst},
+                        confidence=census.confidence, confidence_class=census.confidence_class,
+                        **{f"worst_{name}": census.worst[name].to_numpy() for name in census.worst},
                         **{f"off_by_{name}": census.off_by[name].to_numpy() for name in census.off_by})
     return buffer.getvalue()
 

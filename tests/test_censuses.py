@@ -113,7 +113,8 @@ def small_census():
     rng = np.random.default_rng(0)
     return Census(rng.random((PAIRS, 5)) < 0.9, rng.random((PAIRS, 5)) < 0.8,
                   pd.DataFrame({"pair": np.arange(3), "margin": np.float32([-1, 0.5, 2]), "column": np.int8([0, 1, 4])}),
-                  rng.random((6, BINS, 3)), rng.integers(5, size=PAIRS).astype(np.uint8), pd.DataFrame({"off_by": [-10.0, math.nan], "pairs": [3, 4]}))
+                  rng.random((6, BINS, 3)), rng.integers(5, size=PAIRS).astype(np.uint8),
+                  pd.DataFrame({"off_by": [-10.0, math.nan], "pairs": [3, 4]}))
 
 
 def test_a_census_survives_writing_and_reading(small_census):
