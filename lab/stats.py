@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = """exact_interval one_sided_lower rule_of_three mean_interval kaplan_meier median_time median_interval
+__all__ = """exact_interval one_sided_lower rule_of_three mean_interval jackknife_interval kaplan_meier median_time median_interval
              prediction_interval logrank logrank_permutation friedman_exact cluster_interval holm percent percent_interval""".split()
 
 
@@ -63,6 +63,20 @@ def mean_interval(values, level=0.95):
         raise ValueError(f"mean_interval needs a list of at least two finite numbers, not {values!r}")
     half = stats.t.ppf((1 + _level(level)) / 2, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def jackknife_interval(statistic, n, level=0.95):
+    """Tukey's jackknife interval of a statistic of n independent units: (low, high), Student's interval of the pseudo-values.
+
+    statistic: a function of the units kept, an array of numbers 0..n-1, with a finite number as its value; it is called
+    with all of them and with each one left out. For a mean this is `mean_interval`. It is meant for smooth statistics,
+    on a scale without ends (take the logit of a share). Raises ValueError for fewer than three units or a value not finite.
+    """
+    if n < 3:
+        raise ValueError(f"the jackknife needs at least three units, not {n}")
+    units = np.arange(n)
+    whole = statistic(units)
+    return mean_interval([n * whole - (n - 1) * statistic(np.delete(units, i)) for i in range(n)], level)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -118,21 +132,26 @@ def logrank(times_a, censored_a, times_b, censored_b):
     return stats.logrank(x=a, y=b)
 
 
-def logrank_permutation(times_a, censored_a, times_b, censored_b):
+def logrank_permutation(times_a, censored_a, times_b, censored_b, draws=None, seed=0):
     """The two-sided p-value of the log-rank statistic over every way to split the runs into groups of these sizes.
 
     Exact under the hypothesis that the group makes no difference, however few the runs; the smallest p-value that
-    5 against 5 can give is 2/252, and 1 where no run of either group had the event. Raises as `kaplan_meier`, and
-    ValueError above 100,000 splits (5 against 20 have 53,130).
+    5 against 5 can give is 2/252, and 1 where no run of either group had the event. Where the splits are too many to
+    list, `draws` of them are drawn at random and the observed one is counted as one more: valid too, and never below
+    1 / (1 + draws). Raises as `kaplan_meier`, and ValueError above 100,000 splits without `draws` (5 against 20 have 53,130).
     """
     if np.all(censored_a) and np.all(censored_b):
         return 1.0
     observed = abs(logrank(times_a, censored_a, times_b, censored_b).statistic)
     n_a = len(times_a)
     times, censored = np.r_[times_a, times_b].astype(float), np.r_[censored_a, censored_b].astype(bool)
-    if math.comb(len(times), n_a) > 100_000:
-        raise ValueError(f"{math.comb(len(times), n_a):,} splits are too many to enumerate; the large-sample `logrank` will do")
-    chosen = np.array(list(combinations(range(len(times)), n_a)))                      # (S, n_a): each split's group a
+    if draws is not None:
+        rng = np.random.default_rng(seed)
+        chosen = rng.permuted(np.tile(np.arange(len(times)), (draws, 1)), axis=1)[:, :n_a]
+    elif math.comb(len(times), n_a) > 100_000:
+        raise ValueError(f"{math.comb(len(times), n_a):,} splits are too many to enumerate; say how many `draws` to take of them")
+    else:
+        chosen = np.array(list(combinations(range(len(times)), n_a)))                  # (S, n_a): each split's group a
     in_a = np.zeros((len(chosen), len(times)))                                         # (S, N)
     np.put_along_axis(in_a, chosen, 1.0, axis=1)
     at = np.unique(times[~censored])                                                   # (K,) distinct event times
@@ -141,7 +160,8 @@ def logrank_permutation(times_a, censored_a, times_b, censored_b):
     excess = (d_in_a - d * n_in_a / n).sum(1)                                          # (S,) observed minus expected
     variance = (d * (n_in_a / n) * (1 - n_in_a / n) * (n - d) / np.maximum(n - 1, 1)).sum(1)
     z = np.divide(np.abs(excess), np.sqrt(variance), out=np.zeros(len(excess)), where=variance > 0)
-    return float((z >= (observed if math.isfinite(observed) else 0.0) - 1e-9).mean())
+    extreme = z >= (observed if math.isfinite(observed) else 0.0) - 1e-9
+    return float(extreme.mean()) if draws is None else float((1 + extreme.sum()) / (1 + draws))
 
 
 def median_interval(times, censored, level=0.95):

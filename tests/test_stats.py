@@ -133,6 +133,32 @@ def test_logrank_permutation_counts_the_splits():
     assert logrank_permutation(*mixed) > 0.2
 
 
+def test_drawn_splits_come_near_all_splits_and_count_the_observed_one():
+    mixed = ([10, 21, 12, 15, 30], [False] * 5, [20, 11, 60, 14, 60, 25, 33], [False, False, True, False, True, False, False])
+    exact, draws = logrank_permutation(*mixed), 20_000
+    assert abs(logrank_permutation(*mixed, draws=draws) - exact) < 4 * math.sqrt(exact * (1 - exact) / draws)
+    ten, twenty = (list(range(1, 11)), [False] * 10), (list(range(20, 40)), [False] * 20)
+    assert logrank_permutation(*ten, *twenty, draws=999) == pytest.approx(1 / 1000)      # one split in 30 million is as extreme
+
+
+def test_the_jackknife_of_a_mean_is_students_interval():
+    values = np.array([0.3, 1.2, -0.4, 2.2, 0.9])
+    assert jackknife_interval(lambda kept: values[kept].mean(), 5) == pytest.approx(mean_interval(values))
+    assert jackknife_interval(lambda kept: values[kept].mean(), 5, level=0.8) == pytest.approx(mean_interval(values, 0.8))
+
+
+def test_the_jackknife_covers_a_share_of_variance():
+    """Five groups, two thirds of the variance between them: 95 intervals of 100 should hold that, a few may miss."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(200):
+        means, within = rng.normal(size=(5, 30)) * math.sqrt(2), rng.normal(size=(5, 30, 20)).var(2, ddof=1)
+        def log_odds(kept):
+            return math.log(means[kept].var(0, ddof=1).mean() / within[kept].mean())
+        low, high = jackknife_interval(log_odds, 5)
+        hits += low <= math.log(2) <= high
+    assert 178 <= hits <= 200
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.7]).tolist() == [1, 1]
@@ -173,6 +199,7 @@ def test_percent_interval_rounds_outwards():
     (lambda: rule_of_three(0), ValueError, "at least 1"),
     (lambda: mean_interval([1]), ValueError, "at least two"),
     (lambda: mean_interval([1, math.nan]), ValueError, "finite"),
+    (lambda: jackknife_interval(len, 2), ValueError, "three units, not 2"),
     (lambda: kaplan_meier([1, 2], [True]), ValueError, "(2,) and (1,)"),
     (lambda: kaplan_meier([], []), ValueError, "at least 1"),
     (lambda: kaplan_meier([1, math.inf], [False, True]), ValueError, "last one observed"),
