@@ -2,29 +2,31 @@
 from _common import *
 from lab.interventions import DIGITS, LABELS
 
-__all__ = "plot_maps_and_effects plot_agreement plot_patches plot_probes plot_embeddings".split()
+__all__ = "plot_answer_rows plot_agreement plot_patches plot_probes plot_embeddings".split()
 MARKERS = "osD^vPX"
 
 
-def plot_maps_and_effects(maps, effects):
-    """Above: attention weights of the four answer rows, per layer. Below: nats lost when that edge is cut.
+def plot_answer_rows(weights=None, effects=None):
+    """Heat maps of the rows that predict the four digits, a column per layer. Above: attention weights; below: nats lost.
 
-    maps: (layers, 4, 11); effects: the same shape, nan where there is no edge.
+    weights, effects: (layers, 4, 11); leave one out for a figure of the other alone. Raises ValueError without either.
     """
-    figure, axes = plt.subplots(2, len(maps), figsize=(8.2, 4.4), squeeze=False)
-    top = max(float(np.nanmax(np.abs(effects))), 1e-3)
-    for layer in range(len(maps)):
-        for ax, values, limits, cmap, what in ((axes[0, layer], maps[layer], (0, 1), "viridis", "weight"),
-                                               (axes[1, layer], effects[layer], (-top, top), "RdBu_r", "nats lost when cut")):
-            values = np.ma.masked_invalid(np.where(np.isnan(effects[layer]), np.nan, values))
-            image = ax.imshow(values, vmin=limits[0], vmax=limits[1], cmap=cmap, aspect="auto")
-            ax.set_facecolor("#eeeeee")
+    kinds = [(what, np.asarray(values)) for what, values in (("weight", weights), ("nats lost when cut", effects)) if values is not None]
+    if not kinds:
+        raise ValueError("give weights, effects or both: there is nothing to draw")
+    future = np.arange(11) > np.arange(7, 11)[:, None]                                        # (4, 11)
+    figure, axes = plt.subplots(len(kinds), len(kinds[0][1]), figsize=(8.2, 2.2 * len(kinds)), squeeze=False)
+    for row, (what, values) in zip(axes, kinds):
+        top = max(float(np.abs(values[:, ~future]).max()), 1e-3)
+        limits, cmap = ((0, 1), "viridis") if what == "weight" else ((-top, top), "RdBu_r")
+        for layer, ax in enumerate(row):
+            image = ax.imshow(np.ma.masked_where(future, values[layer]), vmin=limits[0], vmax=limits[1], cmap=cmap, aspect="auto")
+            ax.set_facecolor("#c4c4c4")
             ax.set_xticks(range(11), LABELS[:11])
             ax.set_yticks(range(4), [f"{LABELS[7 + j]} → {DIGITS[j]}" for j in range(4)] if layer == 0 else [""] * 4)
             ax.set_title(f"layer {layer + 1}: {what}", fontsize=10)
             ax.grid(False)
-            if layer == len(maps) - 1:
-                figure.colorbar(image, ax=axes[0 if what == "weight" else 1].tolist(), shrink=0.9)
+        figure.colorbar(image, ax=row.tolist(), shrink=0.9)
     return figure
 
 
@@ -45,22 +47,24 @@ def plot_agreement(table):
 
 
 def plot_patches(table):
-    """Share of the way to the source's digit, by position patched: panels carry and digit; a column of dots per depth.
+    """Share of the way to the source's digit, by position patched: panels carry and digit, filled marks for the source,
+    hollow ones for a random direction; circles before layer 1, squares after it.
 
     table: DataFrame (seed, kind, what, depth, position, effect), averaged over classes.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True)
+    styles = [(depth, what) for what in ("source", "random") for depth in (0, 1)]
     for ax, kind, title in zip(axes, ("carry", "digit"), ("sums that differ in a carry", "sums that differ in a tens digit")):
-        for depth, shift in ((0, -0.17), (1, 0.17)):
-            for what in ("random", "source"):
-                mine = table.query("kind == @kind and depth == @depth and what == @what")
-                color, marker = (COLORS[depth], "os"[depth]) if what == "source" else ("#999999", "x")
-                ax.plot(mine["position"] + shift + 0.1 * (what == "random"), mine["effect"], marker, color=color, markersize=4.5, alpha=0.85,
-                        label=f"{'after layer 1' if depth else 'before layer 1'}{', random' if what == 'random' else ''}")
+        for depth, what in styles:
+            mine = table.query("kind == @kind and depth == @depth and what == @what")
+            shift = (-0.27, 0.09)[depth] + 0.18 * (what == "random")
+            ax.plot(mine["position"] + shift, mine["effect"], "os"[depth], color=COLORS[depth], markersize=4.5, alpha=0.85,
+                    markerfacecolor=COLORS[depth] if what == "source" else "none",
+                    label=f"{'after' if depth else 'before'} layer 1, {'from the source' if what == 'source' else 'random direction'}")
         ax.set_xticks(range(9), LABELS[:9])
         ax.set(title=title, xlabel="position patched")
     axes[0].set_ylabel("share of the way\nto the other digit")
-    axes[0].legend(fontsize=8, loc="upper left")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8.5)
     return figure
 
 

@@ -25,7 +25,7 @@ __all__ = "RotaryAdderConfig RotaryAdder ROTARY_ADDERS".split()
 CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last"),
            "ffn_out": ("head", "own", "last"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
            "amplitude": ("learned", "frozen"), "arc": ("free", "centred"), "stream": ("amplitude", "unit"), "activation": ("gelu", "tanh"),
-           "format": ("digits only", "leading zero"), "start": ("random", "signed")}
+           "format": ("digits only", "leading zero"), "start": ("random", "signs", "signed")}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class RotaryAdderConfig:
     arc_start: tuple = (2.5, -1.2, 0.29)        # where amplitude, first angle and stride start
     format: str = "digits only"         # of lab.ten_digits; with a leading zero the first answer row sees what others see
     window: int = None                  # a row attends to at most so many tokens, its own among them
-    start: str = "random"               # or "signed": see _signed_start
+    start: str = "random"               # "signs": random sizes, known signs; "signed": sizes too, see _signed_start
     period: float = 11.0
     S_start: float = 25.0
     phi_start: tuple = (9.0, 11.0)      # phi starts uniform between these
@@ -69,6 +69,8 @@ class RotaryAdderConfig:
         if self.start == "signed" and "head" in (self.ffn_in, self.ffn_out):
             raise ValueError("a signed start is known for an FFN that is not tied to the head: ffn_in and ffn_out may not be "
                              "'head'")
+        if self.start == "signs" and (self.write, self.ffn_in, self.ffn_out, self.head) != ("last", "last", "last", "diagonal"):
+            raise ValueError("a start with known signs and random sizes is for write, ffn_in and ffn_out 'last' and a diagonal head")
         if self.window is not None and self.window < 1:
             raise ValueError(f"window must be at least 1, not {self.window}")
 
@@ -179,6 +181,10 @@ class RotaryAdder(nn.Module):
             self.register_buffer("value", torch.eye(2)[1], persistent=False)
         if c.start == "signed":
             self._signed_start(generator)
+        if c.start == "signs":
+            with torch.no_grad():
+                for p, signs in ((self.write, [-1]), (self.W_1, [1]), (self.W_2, [-1]), (self.H, [1, -1])):
+                    p.copy_((p.abs().flatten() * torch.tensor(signs)).view_as(p))
 
     @torch.no_grad()
     def _signed_start(self, generator):

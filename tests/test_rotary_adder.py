@@ -166,3 +166,14 @@ def test_bad_input():
         RotaryAdderConfig(value="tied")
     with pytest.raises(ValueError, match="scratch may be 0, 1 or 2"):
         RotaryAdderConfig(scratch=0, write="scratch")
+
+
+def test_known_signs_leave_the_sizes_random():
+    config = dataclasses.replace(ROTARY_ADDERS["r9-step-diagonal"], start="random")
+    wild, known = config.build(5), dataclasses.replace(config, start="signs").build(5)
+    for name, signs in (("write", [-1]), ("W_1", [1]), ("W_2", [-1]), ("H", [1, -1])):
+        before, after = (getattr(model, name).detach().flatten() for model in (wild, known))
+        assert torch.equal(before.abs(), after.abs()) and after.sign().tolist() == signs
+    assert torch.equal(wild.phi, known.phi) and torch.equal(wild.arc, known.arc)
+    with pytest.raises(ValueError, match="diagonal head"):
+        dataclasses.replace(ROTARY_ADDERS["r16-step-two-dimensions"], start="signs")
