@@ -93,7 +93,7 @@ def test_stored_censuses_are_what_the_stored_weights_do(which):
 
 
 def test_the_parts_of_each_stored_census_agree():
-    for run in [*runs_of("reference"), *half_trained(), *runs_of("one layer")]:
+    for run in [run for group in subjects().values() for run in group]:
         census = stored_census(run, BOOK_CENSUSES)
         assert (census.forced_right.all(1) == census.written_right.all(1)).all()
         assert census.confidence[:, :, 0].sum(1).tolist() == [PAIRS] * 6
@@ -106,6 +106,12 @@ def test_the_parts_of_each_stored_census_agree():
         negative = census.worst[census.worst["margin"] < 0]
         assert len(negative) == min(WORST, census.wrong.sum()) and census.wrong[negative["pair"]].all()
         assert census.worst["margin"].is_monotonic_increasing
+
+
+def test_the_nearly_right_models_are_those_of_the_rule():
+    scores = end_scores()
+    assert len(scores) == 20 and nearly_right(scores) == NEARLY_RIGHT
+    assert nearly_right({("a", 1): 0.99, ("a", 2): 1.0, ("b", 1): 0.9899, ("b", 2): 0.9999, ("b", 3): 0.995}) == [("a", 1), ("b", 3), ("b", 2)]
 
 
 @pytest.fixture
