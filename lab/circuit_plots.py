@@ -31,7 +31,8 @@ def plot_wave(lags, scores, marked, weights, labels):
     for i, (lag, label) in enumerate(marked.items()):
         at = float(np.interp(lag, lags, scores))
         left.plot(lag, at, "osD^"[i % 4], color=COLORS[1 + i % 4], label=label)
-    left.set(xlabel="tokens back", ylabel="score", ylim=(-115, 185))
+    size = np.abs(scores).max()
+    left.set(xlabel="tokens back", ylabel="score", ylim=(-1.15 * size, 1.85 * size))           # room for the legend
     left.legend(fontsize=8, loc="upper center", ncol=2)
     right.bar(range(len(labels)), weights, color=[COLORS[0] if w > 0.2 else COLORS[4] for w in weights])
     for i, weight in enumerate(weights):

@@ -10,21 +10,17 @@ Success: all 10,010 of the board's pairs right at the final step.
 """
 import functools
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pandas as pd
 
-from lab import record, store
 from lab.fleets import FleetConfig, Recipe
 from lab.fragility import passes
-from lab.runs import runs_mode
-from lab.sweeps import BOOK_FLEETS, SUCCESS, read_sweep, seeds_text, sweep
+from lab.sweeps import SUCCESS, finished_sweep
 from lab.ten_digits import board_pairs
 from lab.trainable_by_hand import NearHandSet, by_hand, relative_lr_factors
 
 __all__ = "RATES SEEDS Arm arms recovery recovery_table".split()
 
-YOUR_FLEETS = store.YOUR_RUNS / "fleets"
 STEPS = 300
 SEEDS = list(range(100, 116))
 RATES = {"quick": 3e-3, "careful": 1e-4, "even": 3e-3}
@@ -58,21 +54,8 @@ def arms():
 
 
 def recovery(arm, progress=True):
-    """The finished sweep of an arm: the book's, else your own, else trained now and kept with your own. It is noted.
-
-    With BOOK_RUNS=fresh the book's is left aside. Raises store.DamagedRun where a stored file was altered.
-    """
-    stored = read_sweep(arm.config, BOOK_FLEETS) if runs_mode() == "stored" else None
-    origin = "book" if stored is not None else "yours"
-    if stored is None:
-        stored = sweep(arm.config, SEEDS, folder=YOUR_FLEETS, progress=progress)
-    blocks = stored.provenance["blocks"]
-    about = {key: blocks[0][key] for key in ("device_name", "threads", "torch", "date")}
-    record.note_run(SimpleNamespace(
-        name=stored.path.name, origin=origin, config=SimpleNamespace(seed=seeds_text(stored.outcomes["seed"])),
-        differs=f"circuit of {arm.counted}, noise {arm.noise:g}, {arm.rate} rate; {len(stored.outcomes)} seeds",
-        provenance=about | {"seconds": sum(block["seconds"] for block in blocks)}))
-    return stored
+    """The finished sweep of an arm: see lab.sweeps.finished_sweep."""
+    return finished_sweep(arm.config, SEEDS, f"circuit of {arm.counted}, noise {arm.noise:g}, {arm.rate} rate", progress)
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import pandas as pd
@@ -22,14 +23,16 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
-from lab import store
+from lab import record, store
 from lab.fleets import Fleet, FleetConfig, Recipe
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
+from lab.runs import runs_mode
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.trainable_by_hand import NearHandSet
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
+YOUR_FLEETS = store.YOUR_RUNS / "fleets"
 MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig,
                                                NearHandSet)}
 CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in
@@ -100,6 +103,19 @@ def preset(name):
     if name in ("74", "75"):
         recipe = Recipe(steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000)
     return FleetConfig(MICRO_ADDERS[name], recipe)
+
+
+def changed(config, changes):
+    """A configuration with other settings of the recipe, or of the model where a name begins with "model.": {name: value}.
+
+    Raises ValueError for an unknown name."""
+    known = {f.name for f in dataclasses.fields(config.recipe)} | {f"model.{f.name}" for f in dataclasses.fields(config.model)}
+    if not set(changes) <= known:
+        raise ValueError(f"{config.model.label} has no setting {sorted(set(changes) - known)}: it has {', '.join(sorted(known))}")
+    of_model = {name.removeprefix("model."): value for name, value in changes.items() if name.startswith("model.")}
+    of_recipe = {name: value for name, value in changes.items() if not name.startswith("model.")}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **of_model),
+                               recipe=dataclasses.replace(config.recipe, **of_recipe))
 
 
 def sweep_name(config):
@@ -245,3 +261,21 @@ def sweep(config, seeds, fleet_size=16, n_jobs=1, folder=BOOK_FLEETS, device="cp
             bar.update(len(outcomes))
             bar.set_postfix(successes=successes)
     return read_sweep(config, folder)
+
+
+def finished_sweep(config, seeds, text, progress=True):
+    """The finished sweep of a configuration: the book's, else your own, else trained now and kept with your own. It is noted in
+    the chapter's list of runs, where `text` says what it is.
+
+    With BOOK_RUNS=fresh the book's is left aside. Raises store.DamagedRun where a stored file was altered.
+    """
+    done = read_sweep(config, BOOK_FLEETS) if runs_mode() == "stored" else None
+    origin = "book" if done is not None else "yours"
+    if done is None:
+        done = sweep(config, list(seeds), folder=YOUR_FLEETS, progress=progress)
+    blocks = done.provenance["blocks"]
+    about = {key: blocks[0][key] for key in ("device_name", "threads", "torch", "date")}
+    record.note_run(SimpleNamespace(
+        name=done.path.name, origin=origin, config=SimpleNamespace(seed=seeds_text(done.outcomes["seed"])),
+        differs=f"{text}; {len(done.outcomes)} seeds", provenance=about | {"seconds": sum(b["seconds"] for b in blocks)}))
+    return done

@@ -219,8 +219,10 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--model", "58"])
     assert "unknown model '58'" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="--set takes name=value"):
+    with pytest.raises(ValueError, match=r"57 has no setting \['speed'\]"):
         configuration("57", ["speed=3"])
+    with pytest.raises(ValueError, match="--set takes name=value"):
+        configuration("57", ["lr"])
 
 
 def test_bad_input():

@@ -5,29 +5,24 @@ recipe, for example `--set carry_share=0.3`, or with "model." in front one of th
 """
 import argparse
 import ast
-import dataclasses
 
 import joblib
 
 from lab.stats import exact_interval, percent_interval
-from lab.sweeps import BOOK_FLEETS, SUCCESS, parse_seeds, preset, sweep
+from lab.sweeps import BOOK_FLEETS, SUCCESS, changed, parse_seeds, preset, sweep
 
 
 def configuration(model, settings):
     """The preset of a model with settings of recipe or model changed: ["lr=0.01", "model.window=None"].
 
     Raises ValueError for unknown ones."""
-    config, changes = preset(model), {}
-    known = {f.name for f in dataclasses.fields(config.recipe)} | {f"model.{f.name}" for f in dataclasses.fields(config.model)}
+    changes = {}
     for setting in settings:
         name, separator, value = setting.partition("=")
-        if not separator or name not in known:
-            raise ValueError(f"--set takes name=value with a name of {', '.join(sorted(known))}, not {setting!r}")
+        if not separator:
+            raise ValueError(f"--set takes name=value, not {setting!r}")
         changes[name] = ast.literal_eval(value)
-    of_model = {name.removeprefix("model."): value for name, value in changes.items() if name.startswith("model.")}
-    of_recipe = {name: value for name, value in changes.items() if not name.startswith("model.")}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **of_model),
-                               recipe=dataclasses.replace(config.recipe, **of_recipe))
+    return changed(preset(model), changes)
 
 
 def main(arguments=None):

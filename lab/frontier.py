@@ -1,0 +1,201 @@
+"""The compression frontier: the sweeps that chapter 10 shows, how often each design succeeds, and what its models do.
+
+A success has all 10,010 of the board's pairs right at its final step. Published recipes are trained with seeds 0 to 39. Designs
+of this book's own were chosen with seeds 0 to 15 and the validation stream; their rates are those of seeds 100 to 139, which
+nothing was chosen with.
+"""
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize
+from torch.func import functional_call
+
+from lab import store
+from lab.counting import board_count, strict_count
+from lab.fleets import CHUNK, Fleet
+from lab.stats import exact_interval
+from lab.sweeps import SUCCESS, changed, finished_sweep, preset
+from lab.ten_digits import DIGITS, FORMATS
+
+__all__ = "ENTRIES Entry board_record success_table first_perfect attention_pattern log_ratios trajectory LogRatioProfile".split()
+
+PUBLISHED_SEEDS, OWN_SEEDS = range(40), range(100, 140)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sweep of the chapter: a preset of lab.sweeps, what is changed in it, and which seeds."""
+    model: str
+    changes: tuple = ()                 # ((name as in tools.sweep --set, value), ...)
+    seeds: range = OWN_SEEDS
+
+    @property
+    def config(self):
+        """What fleets train: a FleetConfig."""
+        return changed(preset(self.model), dict(self.changes))
+
+    def sweep(self, progress=True):
+        """The finished sweep: see lab.sweeps.finished_sweep."""
+        text = ", ".join([self.model, *(f"{name}={value}" for name, value in self.changes)])
+        return finished_sweep(self.config, self.seeds, text, progress)
+
+
+_RANDOM = (("model.start", "random"),)
+ENTRIES = {
+    "57": Entry("57", seeds=PUBLISHED_SEEDS),
+    "54": Entry("54", seeds=PUBLISHED_SEEDS),
+    "21": Entry("r21-step"),
+    "16": Entry("r16-step-two-dimensions"),
+    "12": Entry("r12-step-one-way-two-dimensions"),
+    "10": Entry("r10-step-diagonal"),
+    "9": Entry("r9-step-diagonal"),
+    "8": Entry("r8-step-diagonal-centred"),
+    "12, random start": Entry("r12-step-one-way-two-dimensions", _RANDOM),
+    "12, best of 16 random starts": Entry("r12-step-one-way-two-dimensions", (*_RANDOM, ("tries", 16))),
+    "9, random start": Entry("r9-step-diagonal", _RANDOM),
+    "9, known signs only": Entry("r9-step-diagonal", (("model.start", "signs"),)),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The board, and rates
+# ---------------------------------------------------------------------------------------------------------------------
+
+def board_record():
+    """The board's entries as known: a DataFrame (category, parameters, ..., first, last), the last two being the first and the
+    last day on which an entry may have been made (NaT where its date is not known)."""
+    table = pd.read_csv(store.ROOT / "data" / "adderboard.csv", dtype={"date": str})
+    first = pd.to_datetime(table["date"].str.pad(10, "right").str.strip().where(table["date"].str.len() == 10, table["date"] + "-01"))
+    month = table["date"].str.len() == 7
+    return table.assign(first=first, last=first.where(~month, first + pd.offsets.MonthEnd(0)))
+
+
+def success_table(sweeps):
+    """One row per sweep of {label: Sweep}: a DataFrame (label, board, strict, seeds, successes, low, high, near, clean, diverged).
+
+    board, strict: the two counts. low, high: the exact 95 % interval of the success rate. near: seeds with at least 99 % of the
+    board's pairs; clean: successes without an error on the 20,000 stratified ones.
+    """
+    rows = []
+    for label, sweep in sweeps.items():
+        model, outcomes, n = sweep.config.model.build(0), sweep.outcomes, len(sweep.outcomes)
+        successes = int(sweep.successes.sum())
+        rows.append((label, board_count(model), strict_count(model), n, successes, *exact_interval(successes, n),
+                     int((outcomes["board_right"] >= 0.99 * SUCCESS).sum()),
+                     int((sweep.successes & (outcomes["ripple_wrong"] == 0)).sum()), int((outcomes["ended"] == "diverged").sum())))
+    return pd.DataFrame(rows, columns="label board strict seeds successes low high near clean diverged".split())
+
+
+def first_perfect(sweep):
+    """When each seed's evaluations on the validation stream were all perfect from then on, as survival data: (steps, censored).
+
+    A seed whose last evaluation was not perfect is right-censored at its last step.
+    """
+    steps, censored = [], []
+    for _, history in sweep.history.sort_values("step").groupby("seed"):
+        perfect = (history[["exact", "ripple_exact"]].min(axis=1) == 1).to_numpy()
+        after = len(perfect) - np.argmin(perfect[::-1]) if not perfect.all() else 0            # after the last that was not
+        late = after == len(perfect)
+        steps.append(history["step"].iloc[-1 if late else after])
+        censored.append(late)
+    return np.array(steps, dtype=float), np.array(censored)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the models do
+# ---------------------------------------------------------------------------------------------------------------------
+
+@torch.no_grad()
+def attention_pattern(model):
+    """Where each row of a model looks whose attention depends on position only: (T, T), rows summing to one.
+
+    Raises ValueError for a model whose attention sees digits, or that has more than one head.
+    """
+    if not getattr(model.config, "position_only", False):
+        raise ValueError(f"{type(model).__name__} of this configuration has no fixed attention pattern")
+    if hasattr(model, "phi"):                                  # a rotary adder
+        return model.attention_weights(model.max_seq_len)
+    positions = model.positions()
+    x = torch.cat([model.token_embeddings()[:1].expand(len(positions), -1), positions], dim=1)      # every digit has this length
+    return model.attention_weights(model.normalise(x, "attention")[:, model.config.token_dim:])[0]
+
+
+def log_ratios(model):
+    """Log of the attention on a digit of the own column over that on the same operand's previous column, in the rows that write
+    Z1 .. Z9, for both operands: (9, 2). In base ten one expects ln 10."""
+    pattern, format = attention_pattern(model), FORMATS[model.config.format]
+    x, row = format.prompt - 2 * DIGITS - 2, format.prompt - 1                     # where X0 stands, and the row that writes Z0
+    ratios = [[(pattern[row + i, at + i] / pattern[row + i, at + i - 1]).log() for at in (x, x + DIGITS + 1)]
+              for i in range(1, DIGITS)]
+    return torch.tensor(ratios)
+
+
+def trajectory(config, seed, every):
+    """One seed trained here and now, looked at `every` so many steps: (DataFrame, model).
+
+    The table has the validation scores and the numbers of the model: step, loss, exact, log_ratio (mean of `log_ratios`), and one
+    column per learned number. Raises ValueError unless `every` divides the recipe's steps and is a multiple of 50: examples are
+    drawn for 50 steps at once, and only so are they those of a sweep.
+    """
+    if every % CHUNK:
+        raise ValueError(f"every must be a multiple of {CHUNK}, not {every}")
+    fleet = Fleet(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, evaluate_every=every)), [seed])
+    model, rows = config.model.build(seed).eval(), []
+    while True:
+        stacked = fleet.models.named() if fleet.active else fleet.weights()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(stacked[name][0])
+        numbers = {name if p.numel() == 1 else f"{name}[{i}]": float(v) for name, p in model.named_parameters()
+                   for i, v in enumerate(p.detach().flatten())}
+        rows.append({"step": fleet.step, "log_ratio": float(log_ratios(model).mean()), **numbers})
+        if not fleet.active:
+            break
+        fleet.run(progress=False, stop_at=fleet.step + every)
+    scores = pd.DataFrame(fleet.history)[["step", "loss", "exact", "ripple_exact"]]
+    return pd.DataFrame(rows).merge(scores, on="step", how="left"), model
+
+
+class LogRatioProfile:
+    """The profile of a rotary adder's loss over the log ratio of its attention: for each given ratio the smallest loss on some
+    sums, all other numbers being free but the head's first, which sets the size of the logits and would grow without end.
+
+    model: a trained rotary adder with a diagonal head; a, b: (N,) int64 operands. Raises ValueError for other models.
+    """
+
+    def __init__(self, model, a, b):
+        if getattr(model.config, "head", None) != "diagonal":
+            raise ValueError("the profile is made for rotary adders with a diagonal head")
+        self.model, format = model.double(), FORMATS[model.config.format]
+        self.rows = slice(format.prompt - 1, format.prompt - 1 + format.answer)
+        sequences = format.sequences(a, b)
+        self.tokens, self.targets = sequences[:, :self.rows.stop], sequences[:, self.rows.start + 1:self.rows.stop + 1]
+        self.start = {name: p.detach().clone() for name, p in model.named_parameters()}
+        self.fixed, self.free = self.start["H"][:1], {name: p for name, p in self.start.items() if name != "S"} | {"H": self.start["H"][1:]}
+        self.trained = float(self.start["S"] * self._fall(self.start["phi"]))
+
+    def _fall(self, phi):
+        """By how much the wave of amplitude 1 is lower at the previous column than at the own one."""
+        turn = 2 * math.pi / self.model.config.period
+        return (turn * (10 - phi)).cos() - (turn * (11 - phi)).cos()
+
+    def _loss(self, values, ratio):
+        """Loss and its gradient at the free numbers, each given as a multiple of where it started."""
+        values = torch.tensor(values, requires_grad=True)
+        parts = values.split([p.numel() for p in self.free.values()])
+        numbers = {name: part.view_as(p) * p for part, (name, p) in zip(parts, self.free.items())}
+        numbers |= {"S": ratio / self._fall(numbers["phi"]), "H": torch.cat([self.fixed, numbers["H"]])}
+        logits = functional_call(self.model, numbers, (self.tokens,))[:, self.rows]            # (N, 11, 10)
+        loss = F.cross_entropy(logits.transpose(1, 2), self.targets)
+        gradient, = torch.autograd.grad(loss, values)
+        return loss.item(), gradient.numpy()
+
+    def smallest(self, ratio, iterations=60):
+        """The smallest loss at a log ratio, in nats per digit."""
+        start = np.ones(sum(p.numel() for p in self.free.values()))
+        return float(minimize(self._loss, start, args=(ratio,), jac=True, method="L-BFGS-B", options={"maxiter": iterations}).fun)

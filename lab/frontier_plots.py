@@ -1,0 +1,93 @@
+"""Figures of chapter 10: the board by date, success rates, one training, and the profile of the log ratio."""
+from _common import *
+
+__all__ = "plot_board plot_rates plot_trajectory plot_profile".split()
+
+
+def plot_board(board, own):
+    """Learned or set numbers by date: board as lab.frontier.board_record gives it; own: {label: numbers}, as lines.
+
+    An entry of which only the month is known is a bar over that month. The line is the smallest trained entry listed so far.
+    """
+    figure, ax = plt.subplots(figsize=(8, 4.2))
+    dated = board.dropna(subset=["first"])
+    for i, (category, table) in enumerate(dated.groupby("category", sort=False)):
+        days = table["first"] == table["last"]
+        ax.plot(table.loc[days, "first"], table.loc[days, "parameters"], "os"[i % 2], color=COLORS[i], markersize=5, label=category)
+        rest = table[~days]
+        ax.hlines(rest["parameters"], rest["first"], rest["last"], color=COLORS[i], linestyle=["-", "--"][i % 2], linewidth=1, alpha=0.7,
+                  label=f"{category}, month known")
+    record = dated[(dated["category"] == "trained") & (dated["listed"] == "yes") & (dated["first"] == dated["last"])].sort_values("first")
+    ax.step(record["first"], record["parameters"].cummin(), where="post", color="#666666", linewidth=1)
+    for i, (label, numbers) in enumerate(own.items()):
+        ax.axhline(numbers, color=COLORS[2 + i], linestyle=["-.", ":"][i % 2], linewidth=1.6)
+        ax.annotate(label, (1.0, numbers), xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(-4, 3),
+                    ha="right", fontsize=8, color=COLORS[2 + i])
+    ax.set(yscale="log", ylabel="counted numbers")
+    ax.set_yticks([5, 10, 20, 50, 100, 200, 500, 1000, 5000], ["5", "10", "20", "50", "100", "200", "500", "1,000", "5,000"])
+    ax.minorticks_off()
+    ax.legend(fontsize=8, loc="upper right", ncols=2)
+    ax.tick_params(axis="x", labelrotation=20)
+    return figure
+
+
+def plot_rates(table, groups):
+    """Success rates with exact 95 % intervals, one row each: table as lab.frontier.success_table gives it.
+
+    groups: {legend: list of labels}; rows in the order of the table, first on top.
+    """
+    figure, ax = plt.subplots(figsize=(8, 0.34 * len(table) + 1.1))
+    row = {label: i for i, label in enumerate(table["label"])}
+    for i, (legend, labels) in enumerate(groups.items()):
+        part = table[table["label"].isin(labels)]
+        share, y = part["successes"] / part["seeds"], [row[label] for label in part["label"]]
+        ax.errorbar(share, y, xerr=[share - part["low"], part["high"] - share], fmt="osD^v"[i % 5], color=COLORS[i], capsize=3,
+                    markersize=5, linestyle="none", label=legend)
+    ax.axvline(0.5, color="#888888", linestyle=":", linewidth=1)
+    ax.set_yticks(range(len(table)), [f"{label}  ({n})" for label, n in zip(table["label"], table["seeds"])])
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5), xlabel="share of seeds that succeed")
+    ax.xaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_trajectory(table, names):
+    """One training against steps: exact match, the log ratio with ln 10, and numbers as multiples of their last value.
+
+    table: as lab.frontier.trajectory gives it; names: {column: label} for the third panel.
+    """
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2))
+    for name, label, style in (("exact", "uniform", "-"), ("ripple_exact", "stratified", "--")):
+        left.plot(table["step"], table[name], style, color=COLORS[name != "exact"], label=label)
+    left.set(ylabel="sums right (validation)", ylim=(-0.03, 1.05))
+    left.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    middle.plot(table["step"], table["log_ratio"], color=COLORS[0])
+    middle.axhline(math.log(10), color="#666666", linestyle="--", linewidth=1)
+    middle.annotate("ln 10", (table["step"].max(), math.log(10)), textcoords="offset points", xytext=(0, 3), ha="right", fontsize=9)
+    middle.set(ylabel="log ratio of attention")
+    for i, (name, label) in enumerate(names.items()):
+        right.plot(table["step"], table[name] / table[name].iloc[-1], ["-", "--", "-.", ":"][i % 4], color=COLORS[i % 7], label=label)
+    right.set(ylabel="share of the last value")
+    for ax in (left, middle, right):
+        ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(plt.MaxNLocator(4))
+    left.legend(fontsize=8)
+    right.legend(fontsize=8)
+    return figure
+
+
+def plot_profile(profiles, found):
+    """The smallest loss against the log ratio, less its minimum: profiles {label: (ratios, losses)}; found: the log ratios that
+    trained seeds have, as ticks below."""
+    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    top = 0.0
+    for i, (label, (ratios, losses)) in enumerate(profiles.items()):
+        excess = 1000 * (np.asarray(losses) - min(losses))
+        top = max(top, excess.max())
+        ax.plot(ratios, excess, "os"[i % 2] + ["-", "--"][i % 2], color=COLORS[i], label=label, markersize=5)
+    ax.axvline(math.log(10), color="#666666", linestyle="--", linewidth=1)
+    ax.annotate("ln 10", (math.log(10), 0.93 * top), textcoords="offset points", xytext=(4, 0), fontsize=9)
+    ax.plot(found, np.full(len(found), -0.06 * top), "|", color="#444444", markersize=11, label="trained seeds")
+    ax.set(xlabel="log ratio of attention, own to previous column", ylabel="loss above the minimum (thousandths of a nat)")
+    ax.legend(fontsize=8, loc="upper center")
+    return figure
