@@ -5,7 +5,9 @@ of this book's own were chosen with seeds 0 to 15 and the validation stream; the
 nothing was chosen with.
 """
 import dataclasses
+import io
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +16,19 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize
 from torch.func import functional_call
+from tqdm.auto import tqdm
 
 from lab import store
 from lab.counting import board_count, strict_count
 from lab.fleets import CHUNK, Fleet
+from lab.runs import runs_mode
 from lab.stats import exact_interval
-from lab.sweeps import SUCCESS, changed, finished_sweep, preset
+from lab.sweeps import CODE, SUCCESS, changed, finished_sweep, preset, sweep_name
 from lab.ten_digits import DIGITS, FORMATS
 
-__all__ = "ENTRIES Entry board_record success_table first_perfect attention_pattern log_ratios trajectory LogRatioProfile".split()
+__all__ = "ENTRIES Entry board_record success_table first_perfect attention_pattern log_ratios followed LogRatioProfile".split()
 
+BOOK_TRAJECTORIES, YOUR_TRAJECTORIES = store.ROOT / "data" / "trajectories", store.YOUR_RUNS / "trajectories"
 PUBLISHED_SEEDS, OWN_SEEDS = range(40), range(100, 140)
 
 
@@ -60,6 +65,9 @@ ENTRIES = {
     "9, random start": Entry("r9-step-diagonal", _RANDOM),
     "9, known signs only": Entry("r9-step-diagonal", (("model.start", "signs"),)),
 }
+
+FOLLOWED = {"8": range(100, 108), "12, random start": range(100, 108)}             # the first eight, whatever became of them
+LOOK = 250                              # steps
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -135,30 +143,59 @@ def log_ratios(model):
     return torch.tensor(ratios)
 
 
-def trajectory(config, seed, every):
-    """One seed trained here and now, looked at `every` so many steps: (DataFrame, model).
+def trajectories(config, seeds, every, progress=True):
+    """Seeds trained once more, looked at `every` so many steps: a DataFrame, one row per seed and look.
 
-    The table has the validation scores and the numbers of the model: step, loss, exact, log_ratio (mean of `log_ratios`), and one
-    column per learned number. Raises ValueError unless `every` divides the recipe's steps and is a multiple of 50: examples are
-    drawn for 50 steps at once, and only so are they those of a sweep.
+    Columns: seed, step, log_ratio (mean of `log_ratios`), one per learned number, and the scores on the validation stream (not at
+    step 0): loss, exact, ripple_exact. Raises ValueError unless `every` divides the recipe's steps and is a multiple of 50: examples
+    are drawn for 50 steps at once, and only so are they those of a sweep. A seed that diverges has no more rows.
     """
     if every % CHUNK:
         raise ValueError(f"every must be a multiple of {CHUNK}, not {every}")
-    fleet = Fleet(dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, evaluate_every=every)), [seed])
-    model, rows = config.model.build(seed).eval(), []
-    while True:
-        stacked = fleet.models.named() if fleet.active else fleet.weights()
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                p.copy_(stacked[name][0])
-        numbers = {name if p.numel() == 1 else f"{name}[{i}]": float(v) for name, p in model.named_parameters()
-                   for i, v in enumerate(p.detach().flatten())}
-        rows.append({"step": fleet.step, "log_ratio": float(log_ratios(model).mean()), **numbers})
-        if not fleet.active:
-            break
-        fleet.run(progress=False, stop_at=fleet.step + every)
-    scores = pd.DataFrame(fleet.history)[["step", "loss", "exact", "ripple_exact"]]
-    return pd.DataFrame(rows).merge(scores, on="step", how="left"), model
+    recipe = dataclasses.replace(config.recipe, evaluate_every=every, stop_after_perfect=None)
+    fleet, model, rows = Fleet(dataclasses.replace(config, recipe=recipe), seeds), config.model.build(0), []
+    with tqdm(total=recipe.steps, unit="step", disable=not progress, leave=False, desc="following") as bar:
+        while True:
+            ended = not fleet.active
+            stacked = fleet.weights() if ended else fleet.models.named()
+            for row, i in enumerate(range(len(fleet.seeds)) if ended else fleet.active):
+                if ended and fleet.ended[fleet.seeds[i]][0] == "diverged":
+                    continue
+                with torch.no_grad():
+                    for name, p in model.named_parameters():
+                        p.copy_(stacked[name][row])
+                numbers = {name if p.numel() == 1 else f"{name}[{k}]": float(v) for name, p in model.named_parameters()
+                           for k, v in enumerate(p.detach().flatten())}
+                rows.append({"seed": fleet.seeds[i], "step": fleet.step, "log_ratio": float(log_ratios(model).mean()), **numbers})
+            if ended:
+                break
+            fleet.run(progress=False, stop_at=fleet.step + every)
+            bar.update(every)
+    scores = pd.DataFrame(fleet.history)[["seed", "step", "loss", "exact", "ripple_exact"]]
+    return pd.DataFrame(rows).merge(scores, on=["seed", "step"], how="left").sort_values(["seed", "step"], ignore_index=True)
+
+
+def followed(label, progress=True):
+    """The trajectories of some of an entry's seeds: the book's, else trained now and kept with your own.
+
+    With BOOK_RUNS=fresh the book's are left aside. Raises store.DamagedRun where a stored file was altered.
+    """
+    config = ENTRIES[label].config
+    for folder in [BOOK_TRAJECTORIES] * (runs_mode() == "stored") + [YOUR_TRAJECTORIES]:
+        if (folder / sweep_name(config)).exists():
+            files, _ = store.read_folder(folder / sweep_name(config), ("trajectories.csv",))
+            return pd.read_csv(io.BytesIO(files["trajectories.csv"]))
+    store_followed(label, YOUR_TRAJECTORIES, progress)
+    return followed(label)
+
+
+def store_followed(label, folder, progress=True):
+    """Train the seeds of FOLLOWED once more, look at them every LOOK steps, and store that in `folder`; returns the place."""
+    config, started = ENTRIES[label].config, time.perf_counter()
+    table = trajectories(config, FOLLOWED[label], LOOK, progress)
+    files = {"trajectories.csv": table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()}
+    provenance = store.provenance_of(torch.device("cpu"), time.perf_counter() - started, CODE)
+    return store.write_folder(folder / sweep_name(config), files, provenance, replace=True)
 
 
 class LogRatioProfile:

@@ -1,4 +1,6 @@
 """Figures of chapter 10: the board by date, success rates, one training, and the profile of the log ratio."""
+from matplotlib.dates import ConciseDateFormatter
+
 from _common import *
 
 __all__ = "plot_board plot_rates plot_trajectory plot_profile".split()
@@ -21,13 +23,13 @@ def plot_board(board, own):
     ax.step(record["first"], record["parameters"].cummin(), where="post", color="#666666", linewidth=1)
     for i, (label, numbers) in enumerate(own.items()):
         ax.axhline(numbers, color=COLORS[2 + i], linestyle=["-.", ":"][i % 2], linewidth=1.6)
-        ax.annotate(label, (1.0, numbers), xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(-4, 3),
-                    ha="right", fontsize=8, color=COLORS[2 + i])
+        ax.annotate(label, (1.0, numbers), xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(4, 0),
+                    va="center", fontsize=8)
     ax.set(yscale="log", ylabel="counted numbers")
     ax.set_yticks([5, 10, 20, 50, 100, 200, 500, 1000, 5000], ["5", "10", "20", "50", "100", "200", "500", "1,000", "5,000"])
     ax.minorticks_off()
     ax.legend(fontsize=8, loc="upper right", ncols=2)
-    ax.tick_params(axis="x", labelrotation=20)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
     return figure
 
 
@@ -36,7 +38,7 @@ def plot_rates(table, groups):
 
     groups: {legend: list of labels}; rows in the order of the table, first on top.
     """
-    figure, ax = plt.subplots(figsize=(8, 0.34 * len(table) + 1.1))
+    figure, ax = plt.subplots(figsize=(8, 0.3 * len(table) + 1.5))
     row = {label: i for i, label in enumerate(table["label"])}
     for i, (legend, labels) in enumerate(groups.items()):
         part = table[table["label"].isin(labels)]
@@ -47,7 +49,7 @@ def plot_rates(table, groups):
     ax.set_yticks(range(len(table)), [f"{label}  ({n})" for label, n in zip(table["label"], table["seeds"])])
     ax.set(xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5), xlabel="share of seeds that succeed")
     ax.xaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=len(groups))
     return figure
 
 
@@ -64,7 +66,7 @@ def plot_trajectory(table, names):
     middle.plot(table["step"], table["log_ratio"], color=COLORS[0])
     middle.axhline(math.log(10), color="#666666", linestyle="--", linewidth=1)
     middle.annotate("ln 10", (table["step"].max(), math.log(10)), textcoords="offset points", xytext=(0, 3), ha="right", fontsize=9)
-    middle.set(ylabel="log ratio of attention")
+    middle.set(ylabel="log ratio of attention", ylim=(1.6, 3.0))
     for i, (name, label) in enumerate(names.items()):
         right.plot(table["step"], table[name] / table[name].iloc[-1], ["-", "--", "-.", ":"][i % 4], color=COLORS[i % 7], label=label)
     right.set(ylabel="share of the last value")
@@ -88,6 +90,6 @@ def plot_profile(profiles, found):
     ax.axvline(math.log(10), color="#666666", linestyle="--", linewidth=1)
     ax.annotate("ln 10", (math.log(10), 0.93 * top), textcoords="offset points", xytext=(4, 0), fontsize=9)
     ax.plot(found, np.full(len(found), -0.06 * top), "|", color="#444444", markersize=11, label="trained seeds")
-    ax.set(xlabel="log ratio of attention, own to previous column", ylabel="loss above the minimum (thousandths of a nat)")
+    ax.set(xlabel="log ratio of attention, own to previous column", ylabel="loss above the minimum,\nthousandths of a nat")
     ax.legend(fontsize=8, loc="upper center")
     return figure

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import torch
 
-from lab.frontier import (ENTRIES, LogRatioProfile, attention_pattern, board_record, first_perfect, log_ratios, success_table,
-                          trajectory)
+from lab import frontier
 from lab.fleets import Fleet
+from lab.frontier import (ENTRIES, LogRatioProfile, attention_pattern, board_record, first_perfect, log_ratios, success_table,
+                          trajectories)
 from lab.micro_adder import micro_adder
 from lab.rotary_adder import ROTARY_ADDERS
 from lab.stats import exact_interval
@@ -83,16 +84,43 @@ def test_a_hand_set_micro_adder_has_ln_ten():
         attention_pattern(micro_adder("100"))
 
 
-def test_a_trajectory_is_the_training_itself():
+def test_trajectories_are_the_training_itself():
     config = changed(preset("r8-step-diagonal-centred"), {"steps": 100, "evaluate_every": 100, "batch_size": 8})
-    table, model = trajectory(config, 3, 50)
-    assert table["step"].tolist() == [0, 50, 100] and table["exact"].isna().tolist() == [True, False, False]
-    alone = Fleet(config, [3]).run(progress=False).weights()
-    assert all(torch.equal(p.detach(), alone[name][0]) for name, p in model.named_parameters())
-    assert table["S"].iloc[-1] == float(alone["S"][0]) and table["H[1]"].iloc[-1] == float(alone["H"][0, 1])
-    assert table["log_ratio"].iloc[-1] == pytest.approx(float(log_ratios(model).mean()))
+    table = trajectories(config, [3, 4], 50, progress=False)
+    assert table["seed"].tolist() == [3, 3, 3, 4, 4, 4] and table["step"].tolist() == 2 * [0, 50, 100]
+    assert table["exact"].isna().tolist() == 2 * [True, False, False]
+    fleet = Fleet(config, [3, 4]).run(progress=False)
+    last, weights = table[table["step"] == 100], fleet.weights()
+    assert last["S"].tolist() == weights["S"][:, 0].tolist() and last["H[1]"].tolist() == weights["H"][:, 1].tolist()
+    assert table.loc[0, "phi"] == config.model.build(3).phi.item()
     with pytest.raises(ValueError, match="every must be a multiple of 50, not 10"):
-        trajectory(config, 3, 10)
+        trajectories(config, [3], 10)
+
+
+def test_a_readers_own_trajectories_are_kept(tmp_path, monkeypatch):
+    config = changed(preset("r8-step-diagonal-centred"), {"steps": 50, "evaluate_every": 50, "batch_size": 4})
+    monkeypatch.setattr(frontier, "YOUR_TRAJECTORIES", tmp_path)
+    monkeypatch.setattr(frontier, "LOOK", 50)
+    monkeypatch.setattr(frontier, "FOLLOWED", {"x": [1]})
+    monkeypatch.setitem(frontier.ENTRIES, "x", type("Short", (), {"config": config}))
+    monkeypatch.setenv("BOOK_RUNS", "fresh")
+    table = frontier.followed("x", progress=False)
+    assert table["step"].tolist() == [0, 50] and len(list(tmp_path.glob("*/trajectories.csv"))) == 1
+    assert frontier.followed("x", progress=False).equals(table)
+
+
+@pytest.mark.parametrize("label", frontier.FOLLOWED)
+def test_the_book_followed_what_it_stored(label):
+    """The last look at each seed is the stored sweep's final weights, to the digits that are written."""
+    if not (frontier.BOOK_TRAJECTORIES / sweep_name(ENTRIES[label].config)).exists():
+        pytest.fail(f"python -m tools.frontier has not followed {label!r}")
+    table, stored = frontier.followed(label), read_sweep(ENTRIES[label].config)
+    last = table[table["step"] == stored.config.recipe.steps].set_index("seed")
+    assert last.index.tolist() == list(frontier.FOLLOWED[label])
+    for seed, row in last.iterrows():
+        model = stored.model(seed)
+        assert row["S"] == pytest.approx(model.S.item(), rel=1e-4) and row["phi"] == pytest.approx(model.phi.item(), rel=1e-4)
+        assert row["log_ratio"] == pytest.approx(float(log_ratios(model).mean()), rel=1e-4)
 
 
 def test_a_profile_is_a_minimum():

@@ -1,11 +1,11 @@
-"""Train the sweeps of chapter 10 into data/fleets: `python -m tools.frontier [LABEL ...] [--jobs 2]`.
+"""Train the sweeps of chapter 10 into data/fleets, and follow some seeds: `python -m tools.frontier [LABEL ...] [--jobs 2]`.
 
 The list is lab/frontier.py; without labels all of it, some four hours of one core. Interrupt it as you like: it goes on.
 """
 import argparse
 
-from lab.frontier import ENTRIES
-from lab.sweeps import BOOK_FLEETS, sweep
+from lab.frontier import BOOK_TRAJECTORIES, ENTRIES, FOLLOWED, store_followed
+from lab.sweeps import BOOK_FLEETS, sweep, sweep_name
 
 
 def main(arguments=None):
@@ -21,6 +21,8 @@ def main(arguments=None):
         entry = ENTRIES[label]
         found = sweep(entry.config, list(entry.seeds), n_jobs=options.jobs, folder=options.folder, progress=False)
         print(f"{label}: {int(found.successes.sum())} of {len(found.outcomes)} seeds add", flush=True)
+        if label in FOLLOWED and not (BOOK_TRAJECTORIES / sweep_name(entry.config)).exists():
+            print(store_followed(label, BOOK_TRAJECTORIES), flush=True)
 
 
 if __name__ == "__main__":
