@@ -11,7 +11,7 @@ from _common import *
 from lab.carries import carries
 from lab.interventions import Sums, patch, streams
 
-__all__ = "Probe fit_probe ones_types control_labels carry_probes overwrite".split()
+__all__ = "Probe fit_probe ones_types control_labels carry_probes read_digits tens_digit_probes overwrite".split()
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,41 @@ def carry_probes(model, n_train=4_000, n_test=4_000, seed=60, n_controls=3):
             accuracies = [fit_probe(a, labels).accuracy(b, held_out) for labels, held_out in [truth, *controls]]
             rows.append((depth, position, accuracies[0], float(np.mean(accuracies[1:])), n_test))
     return pd.DataFrame(rows, columns=["depth", "position", "accuracy", "control", "n"])
+
+
+def read_digits(x_train, digits, x_test):
+    """Digits read off vectors x_test (M, D) by ten least-squares regressions, one for each digit; the largest wins: (M,).
+
+    Fitted on vectors x_train (N, D) with their digits (N,), 0..9. Raises ValueError for shapes that do not match.
+    """
+    x_train, x_test, digits = np.asarray(x_train, dtype=float), np.asarray(x_test, dtype=float), np.asarray(digits)
+    if x_train.ndim != 2 or x_test.ndim != 2 or x_train.shape[1] != x_test.shape[1] or digits.shape != (len(x_train),):
+        raise ValueError(f"vectors (N, D) and (M, D) with N digits are needed, not {x_train.shape}, {x_test.shape}, {digits.shape}")
+    mean = x_train.mean(0)
+    shares = np.eye(10)[digits]                                                               # (N, 10)
+    weights = np.linalg.lstsq(x_train - mean, shares - shares.mean(0), rcond=None)[0]         # (D, 10)
+    return ((x_test - mean) @ weights + shares.mean(0)).argmax(1)
+
+
+def tens_digit_probes(model, depth, position, n_train=4_000, n_test=4_000, seed=60, n_controls=3):
+    """Can the tens digit of the answer be read at one place? DataFrame (answer, column, control), a row per held-out sum.
+
+    answer: was the answer's tens digit read right? column: was the digit of the tens column alone, before any carry, read
+    right? control: the same for that digit plus a carry that is a random label of the pair of ones digits, as the share of
+    `n_controls` tasks. Raises as `streams`.
+    """
+    train, test = random_sums(n_train, seed), random_sums(n_test, seed + 1)
+    x_train, x_test = (streams(model, s.tokens[:, :11])[depth][:, position].double().numpy() for s in (train, test))
+
+    def right(digit):
+        return read_digits(x_train, digit(train), x_test) == digit(test)
+
+    def column(sums):
+        return (sums.a // 10 + sums.b // 10) % 10
+
+    controls = [right(lambda sums: (column(sums) + control_labels(ones_types(sums), 0.45, seed + i)) % 10) for i in range(n_controls)]
+    return pd.DataFrame({"answer": right(lambda sums: (sums.a + sums.b) // 10 % 10), "column": right(column),
+                         "control": np.mean(controls, axis=0)})
 
 
 @torch.no_grad()

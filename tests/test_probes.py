@@ -5,7 +5,8 @@ import torch
 
 from _common import AdditionTransformer
 from lab.interventions import streams, sums_by_carries
-from lab.probes import _steps, carry_probes, control_labels, fit_probe, ones_types, overwrite, random_sums
+from lab.probes import (_steps, carry_probes, control_labels, fit_probe, ones_types, overwrite, random_sums, read_digits,
+                        tens_digit_probes)
 
 
 def test_a_probe_of_two_gaussians_is_the_linear_discriminant():
@@ -49,6 +50,40 @@ def test_the_embedding_of_one_ones_digit_says_as_much_as_arithmetic_allows():
     table = carry_probes(AdditionTransformer(n_layers=1).eval())
     at = table.query("depth == 0").set_index("position")["accuracy"]
     assert abs(at[2] - 0.75) < 0.03 and abs(at[6] - 0.75) < 0.03 and abs(at[0] - 0.5) < 0.04
+
+
+def test_digits_are_read_where_they_are_and_guessed_where_they_are_not():
+    rng = np.random.default_rng(4)
+    digits, vectors = rng.integers(10, size=4000), rng.normal(size=(10, 16))
+    x = vectors[digits] + 0.01 * rng.normal(size=(4000, 16))
+    assert (read_digits(x[:2000], digits[:2000], x[2000:]) == digits[2000:]).all()
+    noise = rng.normal(size=(4000, 16))
+    assert abs((read_digits(noise[:2000], digits[:2000], noise[2000:]) == digits[2000:]).mean() - 0.1) < 0.03
+    one_column = np.column_stack([digits, np.ones(4000)])                     # a constant beside the digit does no harm
+    ends = np.isin(digits, (0, 9))[2000:]
+    assert (read_digits(one_column[:2000], digits[:2000], one_column[2000:]) == digits[2000:])[ends].all()
+    with pytest.raises(ValueError, match="N digits"):
+        read_digits(x, digits[:5], x)
+
+
+@torch.no_grad()
+def test_the_token_of_the_ones_says_nothing_about_the_tens():
+    torch.manual_seed(0)
+    model = AdditionTransformer(n_layers=1).eval()
+    assert tens_digit_probes(model, depth=0, position=8).mean().between(0.08, 0.12).all()
+
+
+@torch.no_grad()
+def test_the_three_outcomes_differ_by_their_carry(monkeypatch):
+    """Where a vector holds the answer's tens digit and nothing else, the others are right where their carry is the true one."""
+    def answer_only(model, tokens):
+        """The token of the answer's tens digit at position 9, one coordinate a digit."""
+        return [torch.eye(14)[tokens[:, 9]][:, None].expand(-1, 11, -1)]
+
+    monkeypatch.setattr("lab.probes.streams", answer_only)
+    table = tens_digit_probes(None, depth=0, position=8)
+    assert table["answer"].all() and abs(table["column"].mean() - 0.55) < 0.03       # no carry out of the ones in 55 %
+    assert 0.35 < table["control"].mean() < 0.65
 
 
 def test_a_mirrored_vector_reads_as_the_other_carry_just_as_surely():
