@@ -48,13 +48,13 @@ def plot_times(groups, limit):
     return figure
 
 
-def plot_two_maps(panels):
-    """Attention maps of two tasks, one row per task and one column per layer; what the answer needs is framed.
+def plot_two_maps(panels, size=3.7):
+    """Attention maps of two tasks or two models, one row for each and one column per layer; what the answer needs is framed.
 
-    panels: {task: (maps (layers, T, T), labels (T,), needed {row: positions})}.
+    panels: {title: (maps (layers, T, T), labels (T,), needed {row: positions})}; size: width of one map, in inches.
     """
     n_layers = max(len(maps) for maps, _, _ in panels.values())
-    figure, axes = plt.subplots(len(panels), n_layers, figsize=(3.7 * n_layers, 3.6 * len(panels) + 0.9), squeeze=False)
+    figure, axes = plt.subplots(len(panels), n_layers, figsize=(size * n_layers, (size - 0.1) * len(panels) + 0.9), squeeze=False)
     for row, (task, (maps, labels, needed)) in enumerate(panels.items()):
         for layer, weights in enumerate(maps):
             ax = axes[row, layer]
