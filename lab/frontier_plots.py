@@ -3,7 +3,7 @@ from matplotlib.dates import ConciseDateFormatter
 
 from _common import *
 
-__all__ = "plot_board plot_rates plot_trajectory plot_profile".split()
+__all__ = "plot_board plot_rates plot_trajectory plot_profile plot_starts".split()
 
 
 def plot_board(board, own):
@@ -92,4 +92,20 @@ def plot_profile(profiles, found):
     ax.plot(found, np.full(len(found), -0.06 * top), "|", color="#444444", markersize=11, label="trained seeds")
     ax.set(xlabel="log ratio of attention, own to previous column", ylabel="loss above the minimum,\nthousandths of a nat")
     ax.legend(fontsize=8, loc="upper center")
+    return figure
+
+
+def plot_starts(begun, threshold):
+    """Where one number starts in each run, and what becomes of it: {label: DataFrame (write, success)}, one row of points each."""
+    figure, ax = plt.subplots(figsize=(8, 0.7 * len(begun) + 1.1))
+    for row, (label, table) in enumerate(begun.items()):
+        y = row + 0.16 * (np.arange(len(table)) % 3 - 1)                           # so that neighbours do not hide each other
+        for success, name in ((False, "fails"), (True, "succeeds")):
+            part = (table["success"] == success).to_numpy()
+            ax.plot(table.loc[part, "write"], y[part], "o" if success else "s", color=COLORS[0] if success else COLORS[1],
+                    fillstyle="full" if success else "none", linestyle="none", markersize=5, label=name if row == 0 else None)
+    ax.axvline(threshold, color="#888888", linestyle=":", linewidth=1.2)
+    ax.set_yticks(range(len(begun)), list(begun))
+    ax.set(xlabel="start of write", xlim=(-1.05, 1.05), ylim=(len(begun) - 0.5, -0.5))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
