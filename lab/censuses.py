@@ -127,6 +127,14 @@ def margins(forced, answer):
     return (right - others.amax(-1, keepdim=True))[..., 0]
 
 
+@torch.no_grad()
+def closest_columns(model, pairs):
+    """The column of smallest margin of each pair, teacher-forced, as in `Census.worst`: (N,) -> (N,) whole numbers 0..4."""
+    rows = torch.tensor([sum(encode_addition(int(pair) // 1000, int(pair) % 1000), []) for pair in pairs],
+                        device=next(model.parameters()).device)                                                # (N, 13)
+    return margins(model(rows[:, :-1])[:, 7:], rows[:, 8:]).argmin(1).cpu().numpy()
+
+
 def _binned(confidence, right):
     """Per bin: cases, right ones, sum of confidences: (N,), (N,) -> (BINS, 3)."""
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
