@@ -65,24 +65,30 @@ def plot_designs(estimates, truth, n):
     return figure
 
 
-def plot_reliability(tables, n_bins=10, fewest=100):
+def plot_reliability(tables, n_bins=10, fewest=1000):
     """Share right against confidence, one panel per thing that one may be sure of; the diagonal is perfect calibration.
 
-    tables: {panel: {group: table of confidences}}. The area of a point grows with the number of cases;
-    bins with fewer than `fewest` are left out.
+    tables: {panel: {group: tables of confidences, one per model}}. One line per model: models pooled in one bin would
+    make the line jump where the next bin has other models in it. The area of a point grows with the model's share of
+    cases in its bin; bins with fewer cases than `fewest` are left out, and a line does not cross them.
     """
     figure, axes = plt.subplots(1, len(tables), figsize=(4 * len(tables), 4), sharey=True)
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
-        for i, (group, table) in enumerate(groups.items()):
-            rows = reliability(table, n_bins).query("cases >= @fewest")
-            ax.plot(rows["confidence"], rows["right"], color=COLORS[i], linestyle=STYLES[i], linewidth=1.4)
-            ax.scatter(rows["confidence"], rows["right"], s=20 + 180 * rows["cases"] / max(1, rows["cases"].sum()), marker=MARKERS[i],
-                       color=COLORS[i], label=group, zorder=3)
+        for i, (group, models) in enumerate(groups.items()):
+            for j, table in enumerate(models):
+                rows = reliability(table, n_bins).query("cases >= @fewest")
+                bins = np.minimum((rows["confidence"] * n_bins).astype(int), n_bins - 1)
+                line = rows.set_index(bins).reindex(range(n_bins))                  # an empty bin breaks the line
+                ax.plot(line["confidence"], line["right"], color=COLORS[i], linestyle=STYLES[i], linewidth=1.1)
+                ax.scatter(rows["confidence"], rows["right"], s=12 + 100 * rows["cases"] / max(1, rows["cases"].sum()), marker=MARKERS[i],
+                           color=COLORS[i], linewidths=0, alpha=0.75, label=None if j else group, zorder=3)
         ax.set(title=panel, xlabel="confidence", xlim=(-0.02, 1.05), ylim=(-0.03, 1.05))
         _percent(ax.xaxis), _percent(ax.yaxis)
     axes[0].set_ylabel("share right")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups), markerscale=0.6)
+    legend = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups))
+    for handle in legend.legend_handles:
+        handle.set_sizes([50])
     return figure
 
 
