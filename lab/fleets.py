@@ -95,12 +95,23 @@ class Recipe:
 
 @dataclass(frozen=True)
 class FleetConfig:
-    """A model and a recipe: everything but the seed. `data_seed`: every seed sees this one's examples (None: its own).
-    `start_from`: the name of a stored sweep, from whose final weights each seed starts (None: from its random start)."""
+    """A model and a recipe: everything but the seed. `data_seed`: every seed sees this one's examples (None: its own);
+    `weights_seed`: every seed starts with this one's random weights (None: its own). `start_from`: the name of a stored
+    sweep, from whose final weights each seed starts (None: from its random start)."""
     model: object = MicroAdderConfig()
     recipe: Recipe = Recipe()
     data_seed: int = None
     start_from: str = None
+    weights_seed: int = None
+
+    def __post_init__(self):
+        if self.weights_seed is not None and (self.start_from is not None or self.recipe.tries > 1):
+            raise ValueError(f"weights_seed = {self.weights_seed} is a random start: it goes with neither start_from = "
+                             f"{self.start_from!r} nor tries = {self.recipe.tries} of them")
+
+    def weights_seeds(self, seeds):
+        """Whose random weights these seeds start with: a list."""
+        return [seed if self.weights_seed is None else self.weights_seed for seed in seeds]
 
 
 class Examples:
@@ -267,7 +278,7 @@ class Fleet:
         if (start is None) != (config.start_from is None and not tries):
             raise ValueError(f"start_from is {config.start_from!r}, but the weights to start from are "
                              f"{'missing' if start is None else 'given'}")
-        self.models = (StackedModels.untrained(config.model, self.seeds, self.device) if start is None else
+        self.models = (StackedModels.untrained(config.model, config.weights_seeds(self.seeds), self.device) if start is None else
                        StackedModels(config.model, start.detach().clone().to(self.device), self.device))
         self.moment, self.square = torch.zeros_like(self.models.flat), torch.zeros_like(self.models.flat)
         self.examples = [Examples(config, seed, self.device) for seed in self.seeds]

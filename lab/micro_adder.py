@@ -21,7 +21,8 @@ __all__ = "MicroAdderConfig MicroAdder MICRO_ADDERS micro_adder load_published_5
 CONTEXT = 33                                   # X0..X9 + Y0..Y9 = Z0..Z10: everything but <EOS> is an input
 SPECIALS = ("plus", "equals", "z_hi", "eos")
 CHOICES = {"tokens": ("arc", "ellipse", "table"), "slots": ("frozen", "spiral", "line", "offsets", "table"),
-           "value": ("head", "own"), "ffn_out": ("head", "own"), "norm": ("shared", "separate", "scalar", "ones")}
+           "value": ("head", "own"), "ffn_out": ("head", "own"), "norm": ("shared", "separate", "scalar", "ones"),
+           "random_start": ("own", "published")}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class MicroAdderConfig:
     ffn_out: str = "head"           # the way out of the FFN is the output head's matrix, or its own
     norm: str = "shared"            # one RMSNorm vector for all three sites, one each, one number, or ones
     predicts_eos: bool = True       # is the row of Z10 trained to say <EOS>?
+    random_start: str = "own"       # which weights a seed stands for: this class's, or the published trainer's (`_published_start`)
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():
@@ -66,6 +68,9 @@ class MicroAdderConfig:
         if self.value == "head" and (self.n_heads, self.v_dim) != (1, self.d_model):
             raise ValueError(f"a value tied to the head needs one head of v_dim {self.d_model}, "
                              f"not {self.n_heads} of {self.v_dim}")
+        if self.random_start == "published" and not (self.position_only and (self.value, self.tied_qk) == ("head", True)
+                                                     and (self.slots, self.norm) == ("frozen", "shared")):
+            raise ValueError("random_start='published' is known for models like 67, 57 and 54 only")
         if self.ffn_out == "head" and self.d_ff != self.token_dim:
             raise ValueError(f"an FFN tied to the head needs d_ff = token_dim = {self.token_dim}, not {self.d_ff}")
 
@@ -76,7 +81,8 @@ class MicroAdderConfig:
     @property
     def label(self):
         """Its name in MICRO_ADDERS, or "micro-adder" for any other."""
-        return next((name for name, config in MICRO_ADDERS.items() if config == self), "micro-adder")
+        own = replace(self, random_start="own")
+        return next((name for name, config in MICRO_ADDERS.items() if config == own), "micro-adder")
 
     @property
     def format(self):
@@ -165,9 +171,11 @@ class MicroAdder(nn.Module):
         sizes |= {"shared": {"w": D}, "scalar": {"w": 1}, "ones": {},
                   "separate": {"w": D, "w_ffn": D, "w_head": D}}[c.norm]
         generator = torch.Generator().manual_seed(seed)
+        published = _published_start(c, generator) if c.random_start == "published" else {}
         for name, size in sizes.items():
             size = (size,) if isinstance(size, int) else size
-            self.register_parameter(name, nn.Parameter(_start(name, size, c, generator)))
+            first = published[name] if name in published else _start(name, size, c, generator)
+            self.register_parameter(name, nn.Parameter(first))
         if c.slots == "frozen":
             self.register_buffer("spiral", torch.tensor(c.spiral), persistent=False)
         for name in sorted(set(SPECIALS[:3]) - set(c.learned_specials)):
@@ -335,6 +343,29 @@ def _start(name, size, config, generator):
     rows, columns = size
     bound = 1 / math.sqrt(columns) if name == "A_o" else math.sqrt(6 / (rows + columns))      # else Xavier's
     return torch.empty(size).uniform_(-bound, bound, generator=generator)
+
+
+def _published_start(config, generator):
+    """The random weights that a seed of the published trainer stands for: its numbers, drawn in its order: {name: tensor}.
+
+    It draws matrices when it makes them, then draws them again. z_hi is drawn whether the model has one or not, so that the
+    same seed gives a 57 and a 54 the same start.
+    """
+    D = config.d_model
+    sizes = {"W_q": (config.qk_dim, config.position_dim), "W_1": (config.d_ff, D), "W_2": (config.d_ff, D), "H": (config.token_dim, D)}
+    if config.ffn_out == "head":
+        del sizes["W_2"]
+    torch.empty(sizes["W_q"]).uniform_(generator=generator)
+    first = {"A_o": torch.empty(config.v_dim, 1).uniform_(-1, 1, generator=generator)}
+    for name in list(sizes)[1:]:
+        torch.empty(sizes[name]).uniform_(generator=generator)
+    for name in ("z_hi", "equals"):
+        first[name] = torch.empty(config.position_dim).normal_(std=0.02, generator=generator)
+    for name, (rows, columns) in sizes.items():
+        bound = math.sqrt(6 / (rows + columns))
+        drawn = torch.empty(rows * columns).uniform_(-bound, bound, generator=generator)
+        first[name] = drawn.view(columns, rows).T.contiguous() if name == "W_2" else drawn.view(rows, columns)     # it stores W_2^T
+    return first
 
 
 PUBLISHED_NAMES = {"special_pos_equals": "equals", "z_hi_pos": "z_hi", "q_proj.weight": "W_q", "q_phase_angle": "theta",

@@ -38,6 +38,7 @@ MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConf
 CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in
                         ("fleets", "position_only", "micro_adder", "rotary_adder", "small_transformer",
                          "small_transformer_step", "ten_digits")])
+SEEDS_OF_ALL = ("data_seed", "weights_seed")       # settings of a FleetConfig beside its model and its recipe
 SUCCESS = 10_010                          # right answers on the board's test
 
 
@@ -106,15 +107,18 @@ def preset(name):
 
 
 def changed(config, changes):
-    """A configuration with other settings of the recipe, or of the model where a name begins with "model.": {name: value}.
+    """A configuration with other settings: {name: value}. A name is one of the recipe's, "model." and one of the model's, or
+    "data_seed" or "weights_seed".
 
     Raises ValueError for an unknown name."""
-    known = {f.name for f in dataclasses.fields(config.recipe)} | {f"model.{f.name}" for f in dataclasses.fields(config.model)}
+    known = {*SEEDS_OF_ALL, *(f.name for f in dataclasses.fields(config.recipe)),
+             *(f"model.{f.name}" for f in dataclasses.fields(config.model))}
     if not set(changes) <= known:
         raise ValueError(f"{config.model.label} has no setting {sorted(set(changes) - known)}: it has {', '.join(sorted(known))}")
     of_model = {name.removeprefix("model."): value for name, value in changes.items() if name.startswith("model.")}
-    of_recipe = {name: value for name, value in changes.items() if not name.startswith("model.")}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **of_model),
+    of_all = {name: value for name, value in changes.items() if name in SEEDS_OF_ALL}
+    of_recipe = {name: value for name, value in changes.items() if not name.startswith("model.") and name not in of_all}
+    return dataclasses.replace(config, **of_all, model=dataclasses.replace(config.model, **of_model),
                                recipe=dataclasses.replace(config.recipe, **of_recipe))
 
 

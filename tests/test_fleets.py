@@ -237,3 +237,14 @@ def test_bad_input():
     with pytest.raises(ValueError, match="seeds are written like"):
         sweeps.parse_seeds("1-5")
     assert sweeps.parse_seeds("3,5,7:9") == [3, 5, 7, 8] and sweeps.seeds_text([7, 8, 3]) == "3,7-8"
+
+
+def test_a_fleet_with_one_start_and_many_streams_of_examples():
+    config = dataclasses.replace(FleetConfig(), weights_seed=7)
+    fleet, own = Fleet(config, [3, 4]), Fleet(FleetConfig(), [3, 7])
+    assert torch.equal(fleet.models.flat, own.models.flat[[1, 1]])
+    assert torch.equal(fleet.examples[0].draw(0, 2), own.examples[0].draw(0, 2))
+    assert not torch.equal(fleet.examples[1].draw(0, 2), own.examples[1].draw(0, 2))
+    assert sweeps.changed(FleetConfig(), {"weights_seed": 7}) == config
+    with pytest.raises(ValueError, match="weights_seed = 7"):
+        sweeps.changed(FleetConfig(), {"weights_seed": 7, "tries": 4, "try_steps": 2_000})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn as nn
 
 from _common import generate
 from lab.micro_adder import MICRO_ADDERS, MicroAdder, MicroAdderConfig, load_published_57, micro_adder
@@ -72,6 +73,37 @@ def test_against_an_independent_implementation(name):
         for t in (0, 10, 21, 25, 32):
             expected = scalar_forward(model, tokens[row, :t + 1].tolist())
             assert logits[row, t].tolist() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["67", "57", "54"])
+def test_the_published_start_draws_as_the_published_trainer_does(name):
+    torch.manual_seed(777)                                     # its calls, in its order; a Linear draws its weights when made
+    W_q = nn.Linear(3, 4, bias=False)
+    A_o = torch.empty(5, 1)
+    nn.init.kaiming_uniform_(A_o, a=math.sqrt(5))
+    W_1 = nn.Linear(5, 2, bias=False)
+    W_2 = [nn.Linear(2, 5, bias=False)] if name == "67" else []
+    H = nn.Linear(5, 2, bias=False)
+    z_hi, equals = torch.empty(1, 3), torch.empty(1, 3)
+    for position in (z_hi, equals):
+        nn.init.normal_(position, std=0.02)
+    for layer in (W_q, W_1, *W_2, H):
+        nn.init.xavier_uniform_(layer.weight)
+    theirs = {"W_q": W_q.weight, "A_o": A_o, "W_1": W_1.weight, "H": H.weight, "z_hi": z_hi[0], "equals": equals[0]}
+    theirs |= {"W_2": W_2[0].weight.T} if W_2 else {}
+
+    ours = dict(dataclasses.replace(MICRO_ADDERS[name], random_start="published").build(777).named_parameters())
+    plain = dict(micro_adder(name, 777).named_parameters())
+    for tensor in set(theirs) & set(ours):
+        torch.testing.assert_close(ours[tensor], theirs[tensor], rtol=0, atol=0)
+        assert not torch.equal(ours[tensor], plain[tensor])
+    for tensor in set(ours) - set(theirs):
+        assert torch.equal(ours[tensor], plain[tensor])
+
+
+def test_the_published_start_is_refused_where_it_is_not_known():
+    with pytest.raises(ValueError, match="67, 57 and 54"):
+        dataclasses.replace(MICRO_ADDERS["74"], random_start="published")
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published weights are not part of the project")

@@ -2,6 +2,7 @@
 
 Interrupt it as you like: what was begun goes on at the next call, to the same bits. --set changes a setting of the
 recipe, for example `--set carry_share=0.3`, or with "model." in front one of the model: `--set "model.start='random'"`.
+`--set weights_seed=7` gives all seeds the initial weights of seed 7, `--set data_seed=7` its examples.
 """
 import argparse
 import ast
