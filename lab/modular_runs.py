@@ -2,7 +2,7 @@
 
 One folder per run, `data/modular/modular-seed<seed>-<8 hex digits>` (see lab/store.py):
     config.json, history.csv          one row per measured epoch; epoch e is after e steps, 0 is untrained
-    result.json                       how the run ended, and its key frequencies (the final ones)
+    result.json                       how the run ended, its key frequencies (the final ones), and `final_measures`
     spectra.safetensors               norms by frequency of W_E and of W_L at each measured epoch, float16
     weights.safetensors               the final weights, float16
     checkpoints.safetensors           some 30 epochs' weights, float16
@@ -28,9 +28,11 @@ from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
 from lab import record, store
-from lab.fourier import (component_norms, excluded_loss, frequency_fractions, frequency_norms, gini, key_frequencies,
-                         restricted_loss, varies)
-from lab.modular import ModularConfig, all_pairs, make_optimizer, modular_split, new_model, score, train_step
+from lab.fourier import (component_norms, cosine_fit, distance_irrelevance, excluded_logits, excluded_loss,
+                         frequency_fractions, frequency_norms, gini, keep_sum_frequencies, key_frequencies, restricted_loss,
+                         varies)
+from lab.modular import (ModularConfig, all_pairs, gradient_symmetricity, make_optimizer, modular_split, new_model, score,
+                         train_step)
 from lab.runs import runs_mode
 
 BOOK_MODULAR = store.ROOT / "data" / "modular"
@@ -47,7 +49,7 @@ class ModularRun:
     """A finished run. `weights` is None and `checkpoints` empty where they were not kept."""
     config: ModularConfig
     history: pd.DataFrame               # one row per measured epoch
-    result: dict                        # ended: "finished", "learned" or "diverged"; key_frequencies: list of k
+    result: dict                        # ended: "finished", "learned" or "diverged ..."; key_frequencies: list of k; final
     spectra: dict                       # "embedding", "logit_map": (rows of history, (p + 1) / 2) float32; or empty
     weights: dict
     checkpoints: dict                   # epoch -> weights
@@ -66,6 +68,11 @@ class ModularRun:
     @property
     def key_frequencies(self):
         return self.result["key_frequencies"]
+
+    @property
+    def final(self):
+        """`final_measures` of the trained model: those taken at the end of training, else those of the kept weights."""
+        return self.result.get("final") or final_measures(self.model(), self.key_frequencies)
 
     def model(self, epoch=None):
         """The trained model, or that of a checkpoint. Raises ValueError where its weights were not kept."""
@@ -130,6 +137,30 @@ def progress_measures(model, frequencies, train):
     """{"restricted_loss", "excluded_loss"} of a model for given key frequencies; train: indices of the training pairs."""
     logits = grids(model)[1]
     return {"restricted_loss": restricted_loss(logits, frequencies), "excluded_loss": excluded_loss(logits, frequencies, train)}
+
+
+@torch.no_grad()
+def final_measures(model, frequencies):
+    """What is said of a trained model as a whole, for its key frequencies: a dictionary.
+
+    accuracy, without_keys, only_keys: over all pairs, with the logits as they are, without the key frequencies' waves of
+    a + b, and with nothing else but the constant. r2: share of the logits' variance in cosines of a + b - c.
+    gradient_symmetricity, distance_irrelevance: clock or pizza; None where not defined.
+    """
+    logits = grids(model)[1]
+    sums = torch.arange(model.p)
+    answers = (sums[:, None] + sums) % model.p                                 # (p, p)
+
+    def share(right):
+        return float(right.double().mean())
+
+    measures = {"accuracy": share(logits.argmax(2) == answers),
+                "without_keys": share(excluded_logits(logits, frequencies).argmax(2) == answers),
+                "only_keys": share(keep_sum_frequencies(logits, frequencies).argmax(1) == sums),
+                "r2": cosine_fit(logits, frequencies)[1], "distance_irrelevance": distance_irrelevance(logits)}
+    with torch.enable_grad():
+        measures["gradient_symmetricity"] = gradient_symmetricity(model)
+    return {name: value if value == value else None for name, value in measures.items()}
 
 
 def checkpoint_epochs(measured, n=25):
@@ -244,10 +275,11 @@ class ModularTraining:
         measured = [row["epoch"] for row in self.history]
         for row in self.history:
             model.load_state_dict(load_file(self._snapshot(row["epoch"])))
-            row |= progress_measures(model, keys, self.split[0])
+            row |= progress_measures(model, keys, self.split[0])           # after the last row: the trained model
         files = {"config.json": (json.dumps(store.settings_of(self.config), indent=1) + "\n").encode(),
                  "history.csv": pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n", float_format="%.6g").encode(),
-                 "result.json": (json.dumps({"ended": self.ended, "key_frequencies": keys}) + "\n").encode()}
+                 "result.json": (json.dumps({"ended": self.ended, "key_frequencies": keys,
+                                             "final": final_measures(model, keys)}) + "\n").encode()}
         if level >= 1:
             files["spectra.safetensors"] = tensors_to_bytes(
                 {name: torch.stack([s[name] for s in self.spectra]).half() for name in self.spectra[0]})
@@ -331,8 +363,9 @@ def _keeps(run, keep):
 
 # -- the book's runs: what each question needs
 
-SMALL = {"p": 59, "fraction": 0.4, "extra_epochs": 2_000}
-MAP_FRACTIONS, MAP_DECAYS, MAP_SEEDS = (0.2, 0.3, 0.4, 0.6), (0.0, 0.3, 1.0, 3.0), range(3)
+SMALL = {"p": 59, "d_model": 64, "d_mlp": 256, "fraction": 0.45, "epochs": 10_000}       # minutes become seconds
+OFTEN = {"measure_every": 50, "extra_epochs": 1_000}           # of the runs whose times are compared
+MAP_FRACTIONS, MAP_DECAYS, MAP_SEEDS = (0.3, 0.4, 0.5, 0.6), (0.0, 0.3, 1.0, 3.0), range(3)
 
 
 def replica(seed, **settings):
@@ -345,11 +378,11 @@ def book_arms():
     return {
         "reference": ([ModularConfig()], "checkpoints"),
         "replicas": ([replica(seed, extra_epochs=2_000) for seed in range(10)], "weights"),
+        "small prime": ([replica(seed, **SMALL, **OFTEN) for seed in range(40)], "spectra"),
+        "map": ([replica(seed, **SMALL | {"fraction": fraction, "weight_decay": decay}, extra_epochs=500)
+                 for decay in reversed(MAP_DECAYS) for fraction in reversed(MAP_FRACTIONS) for seed in MAP_SEEDS], "history"),
+        "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in range(20)], "weights"),
         "mlp": ([ModularConfig(architecture="mlp")], "weights"),
-        "small prime": ([replica(seed, **SMALL) for seed in range(30)], "spectra"),
-        "map": ([replica(seed, **SMALL | {"fraction": fraction, "weight_decay": decay}) for decay in MAP_DECAYS
-                 for fraction in MAP_FRACTIONS for seed in MAP_SEEDS], "history"),
-        "small prime, mlp": ([replica(seed, **SMALL, architecture="mlp") for seed in range(10)], "history"),
     }
 
 

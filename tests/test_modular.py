@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 from lab import modular_runs, record, store
-from lab.fourier import component_norms, frequency_norms, key_frequencies
+from lab.fourier import ablation_table, component_norms, cosine_fit, distance_irrelevance, frequency_norms, key_frequencies
 from lab.modular import (ModularConfig, ModularMLP, ModularTransformer, all_pairs, gradient_symmetricity, loss_in_float64,
                          make_optimizer, modular_split, new_model, score, train_step)
 from lab.modular_runs import (ModularTraining, book_arms, checkpoint_epochs, finished_modular, modular_table, read_modular,
@@ -214,6 +214,20 @@ def test_the_history_is_that_of_the_stored_checkpoints(tiny):
         torch.testing.assert_close(tiny.spectra["embedding"][i].double(), frequency_norms(component_norms(model.W_E[:11])), rtol=5e-3, atol=5e-3)
     assert tiny.key_frequencies == key_frequencies(frequency_norms(component_norms(tiny.model().neuron_logit_map().T)))
     assert all(torch.equal(tiny.weights[name], value) for name, value in tiny.checkpoints[300].items())
+
+
+def test_the_final_measures_are_those_of_the_trained_model(tiny):
+    model, keys = tiny.model(), tiny.key_frequencies
+    logits, test = modular_runs.grids(model)[1], modular_split(TINY)[1]
+    table = ablation_table(logits, keys, test).set_index("kept")["accuracy"]
+    final = tiny.result["final"]
+    assert final["accuracy"] == table["all"] and final["r2"] == pytest.approx(cosine_fit(logits, keys)[1], abs=2e-3)
+    assert final["without_keys"] == pytest.approx(table["all but the key frequencies"], abs=0.02)      # weights are float16 now
+    assert final["only_keys"] == pytest.approx(table["only the key frequencies"], abs=0.02)
+    assert final["gradient_symmetricity"] == pytest.approx(gradient_symmetricity(model), abs=2e-3)
+    assert final["distance_irrelevance"] == pytest.approx(distance_irrelevance(logits), abs=2e-3)
+    old = dataclasses.replace(tiny, result={"key_frequencies": keys})
+    assert old.final == pytest.approx(final, abs=0.02)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path):
