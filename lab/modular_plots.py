@@ -5,7 +5,7 @@ from _common import *
 from lab.plots import LINES
 
 __all__ = ("plot_cosines plot_two_tasks plot_spectra plot_circle plot_inside plot_neurons plot_lags plot_progress "
-           "plot_emergence").split()
+           "plot_emergence plot_replicas plot_early").split()
 
 
 def plot_cosines(p, sets, margins):
@@ -171,4 +171,46 @@ def plot_emergence(table, keys, grokked):
     ax.set(xlabel="epoch", ylabel="frequency", yticks=range(len(order)))
     ax.set_yticklabels(order)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def plot_replicas(histories, table):
+    """Left: test accuracy of every run. Right: for every run, from where on the restricted loss, then the test loss, is below
+    chance, and where 99 % of the test pairs are right.
+
+    histories: {label: DataFrame (epoch, test_accuracy)}; table: a DataFrame indexed by the same labels with the columns circuit,
+    whole and grokked in epochs (nan: never), drawn in its order from the top.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.26 * len(table) + 1.6))
+    for label, history in histories.items():
+        left.plot(history["epoch"], history["test_accuracy"], color=COLORS[0], linewidth=1.1, alpha=0.7)
+    left.set(xlabel="epoch", ylabel="test pairs right", ylim=(-0.03, 1.05))
+    left.yaxis.set_major_formatter(PercentFormatter(1))
+    rows = np.arange(len(table))
+    right.hlines(rows, table["circuit"], table["whole"], color="#888888", linewidth=2, zorder=1)
+    for name, marker, color, label in (("circuit", "o", COLORS[0], "restricted loss below chance"), ("whole", "s", COLORS[1], "test loss below chance"),
+                                       ("grokked", "^", COLORS[2], "99 % of the test pairs")):
+        right.scatter(table[name], rows, marker=marker, s=34, color=color, label=label, zorder=2)
+    right.set_yticks(rows, [str(label) for label in table.index])
+    right.set(xlabel="epoch", ylim=(len(table) - 0.5, -0.5))
+    right.set_xlim(left=0)
+    right.set_ylabel("seed")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def plot_early(groups, xlabel, limit):
+    """An early measure against the time to grok, one panel per group of runs.
+
+    groups: {title: (values, times, censored)}; limit: the epoch at which observation ended (censored runs are open points).
+    """
+    figure, axes = plt.subplots(1, len(groups), figsize=(4.4 * len(groups), 3.4), sharex=True, sharey=True, squeeze=False)
+    for ax, (title, (values, times, censored)) in zip(axes[0], groups.items()):
+        for mask, face, label in ((~censored, COLORS[0], "grokked"), (censored, "none", "not in this run")):
+            if mask.any():
+                ax.scatter(np.asarray(values)[mask], times[mask], s=34, facecolors=face, edgecolors=COLORS[0], label=label)
+        ax.set(title=title, xlabel=xlabel, ylim=(0, limit))
+    axes[0, 0].set_ylabel("epoch of grokking")
+    if any(censored.any() for _, _, censored in groups.values()):
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

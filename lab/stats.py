@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 __all__ = """exact_interval one_sided_lower rule_of_three mean_interval jackknife_interval kaplan_meier median_time median_interval
-             prediction_interval logrank logrank_permutation friedman_exact cluster_interval holm percent percent_interval""".split()
+             prediction_interval logrank logrank_permutation friedman_exact rank_correlation cluster_interval holm percent percent_interval""".split()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -241,6 +241,25 @@ def friedman_exact(values):
     observed = spread(doubled.sum(0))
     p = sum(probability for sums, probability in total.items() if spread(sums) >= observed - 1e-9)
     return doubled.mean(0) / 2, min(1.0, p)
+
+
+def rank_correlation(x, y, level=0.95, draws=4_000, seed=0):
+    """Spearman's rank correlation of pairs and a bootstrap interval (BCa, pairs drawn with replacement): (rho, low, high).
+
+    Ties share their mean rank; infinite values may stand for "after all others". Raises ValueError unless x and y are two
+    lists of one length, at least 5, neither of them constant.
+    """
+    x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (x, y))      # an infinity becomes a rank
+    if x.shape != y.shape or len(x) < 5 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError(f"rank_correlation needs two lists of one length, at least 5, that are not constant, not {len(x)} and {len(y)} values")
+
+    def spearman(x, y, axis):
+        x, y = (stats.zscore(stats.rankdata(values, axis=axis), axis=axis) for values in (x, y))
+        return (x * y).mean(axis=axis)
+
+    interval = stats.bootstrap((x, y), spearman, paired=True, vectorized=True, n_resamples=draws, confidence_level=_level(level),
+                               rng=np.random.default_rng(seed)).confidence_interval
+    return float(spearman(x, y, 0)), float(interval.low), float(interval.high)
 
 
 def cluster_interval(hits, counts, level=0.95, draws=20_000, seed=0):

@@ -5,6 +5,7 @@ from math import comb
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -216,3 +217,19 @@ def test_bad_input_is_refused_by_name(call, error, says):
     with pytest.raises(error) as caught:
         call()
     assert says in str(caught.value)
+
+
+def test_rank_correlation_is_spearmans_and_its_interval_covers():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=20), np.r_[rng.normal(size=17), [np.inf] * 3]
+    assert rank_correlation(x, y, draws=200)[0] == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
+    rho, covered = 0.6, 0
+    truth = 6 / math.pi * math.asin(rho / 2)                  # of the ranks of two normal variables
+    for trial in range(200):
+        x, z = rng.normal(size=(2, 20))
+        _, low, high = rank_correlation(x, rho * x + math.sqrt(1 - rho**2) * z, draws=400, seed=trial)
+        covered += low <= truth <= high
+    assert 0.87 < covered / 200 < 0.99
+    for bad in (([1, 2, 3], [1, 2, 3]), ([1] * 6, range(6)), (range(6), range(7))):
+        with pytest.raises(ValueError, match="rank_correlation needs"):
+            rank_correlation(*bad)
