@@ -36,7 +36,7 @@ retrain: setup  ## train all of the book's runs again (hours)
 	$(BOOK_PYTHON) -m tools.retrain --all
 	$(BOOK_PYTHON) -m tools.censuses
 	$(BOOK_PYTHON) -m tools.interventions
-	$(BOOK_PYTHON) -m tools.modular reference
+	$(BOOK_PYTHON) -m tools.modular
 	$(BOOK_PYTHON) -m tools.frontier
 	$(BOOK_PYTHON) -m tools.recover
 

@@ -211,7 +211,11 @@ def starting_weights(config, seeds, folder=BOOK_FLEETS):
 
 
 def train_block(config, seeds, folder=BOOK_FLEETS, device="cpu", progress=True, threads=1):
-    """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its outcomes."""
+    """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its outcomes. What another
+    process has stored meanwhile is not trained again."""
+    stored = read_sweep(config, folder)
+    if stored is not None and set(seeds) <= set(stored.outcomes["seed"]):
+        return stored.outcomes[stored.outcomes["seed"].isin(seeds)]
     if torch.device(device).type == "cpu":
         torch.set_num_threads(threads)
     checkpoint = Path(folder) / ".partial" / sweep_name(config) / f"{seeds_text(seeds)}.safetensors"

@@ -248,3 +248,11 @@ def test_a_fleet_with_one_start_and_many_streams_of_examples():
     assert sweeps.changed(FleetConfig(), {"weights_seed": 7}) == config
     with pytest.raises(ValueError, match="weights_seed = 7"):
         sweeps.changed(FleetConfig(), {"weights_seed": 7, "tries": 4, "try_steps": 2_000})
+
+
+def test_a_block_that_was_stored_meanwhile_is_not_trained_again(quick, tmp_path, monkeypatch):
+    config = FleetConfig(recipe=SHORT)
+    first = sweeps.train_block(config, [5, 6], tmp_path, progress=False)
+    monkeypatch.setattr(sweeps, "Fleet", None)
+    again = sweeps.train_block(config, [6], tmp_path, progress=False)
+    assert again["board_right"].tolist() == first.loc[first["seed"] == 6, "board_right"].tolist()
