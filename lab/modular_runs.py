@@ -378,10 +378,10 @@ def book_arms():
     return {
         "reference": ([ModularConfig()], "checkpoints"),
         "replicas": ([replica(seed, extra_epochs=2_000) for seed in range(10)], "weights"),
-        "small prime": ([replica(seed, **SMALL, **OFTEN) for seed in range(40)], "spectra"),
+        "small prime": ([replica(seed, **SMALL, **OFTEN) for seed in range(30)], "spectra"),
         "map": ([replica(seed, **SMALL | {"fraction": fraction, "weight_decay": decay}, extra_epochs=500)
                  for decay in reversed(MAP_DECAYS) for fraction in reversed(MAP_FRACTIONS) for seed in MAP_SEEDS], "history"),
-        "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in range(20)], "weights"),
+        "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in range(10)], "weights"),
         "mlp": ([ModularConfig(architecture="mlp")], "weights"),
     }
 
