@@ -134,7 +134,7 @@ def shortened(model, a, b, order=None, caution=0.1):
     its interval, given those before; from each end of the interval a share `caution` is left out. Best: the tightest
     first, as sorting `fragility` by slack gives them. The table has value, low, high, shortest, bits (of the significand),
     exponent_bits and decimals (significant decimal digits that would do in its place). A number's cost in bits is its
-    significand, its exponent and a sign: an upper bound on how shortly this circuit can be written down, in this form.
+    significand, its exponent and a sign: a rough description length, in this form. What marks where a number ends is left out.
     """
     model = copy.deepcopy(model)
     table = numbers_of(model)
