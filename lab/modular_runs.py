@@ -382,7 +382,6 @@ def book_arms():
         "map": ([replica(seed, **SMALL | {"fraction": fraction, "weight_decay": decay}, extra_epochs=500)
                  for decay in reversed(MAP_DECAYS) for fraction in reversed(MAP_FRACTIONS) for seed in MAP_SEEDS], "history"),
         "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in range(10)], "weights"),
-        "mlp": ([ModularConfig(architecture="mlp")], "weights"),
     }
 
 

@@ -1,6 +1,6 @@
 """Train from starts near the hand-set circuits into data/fleets: `python -m tools.recover [--jobs 2]`.
 
-The design is lab/recovery.py: 12 arms of 16 seeds, about six minutes of one core. Interrupt it as you like: it goes on.
+The design is lab/recovery.py: 12 arms of 16 seeds, about 50 minutes of one core. Interrupt it as you like: it goes on.
 """
 import argparse
 
