@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 __all__ = ("fourier_basis component_names component_norms frequency_norms gini key_frequencies grid_means frequency_fractions varies "
            "neuron_table keep_sum_frequencies restricted_loss excluded_logits excluded_loss ablation_table keep_in_embedding "
-           "cosine_fit cosine_logits distance_irrelevance").split()
+           "draw_others others_restricted cosine_fit cosine_logits distance_irrelevance").split()
 
 KEY_TIMES = 2.0                         # a key frequency carries at least so many times an even share of the squared norm
 KINDS = ("a", "b", "a + b", "a - b")
@@ -133,11 +133,14 @@ def neuron_table(neurons):
 
 def _sum_waves(logits, frequencies):
     """The part of the logits that is a wave cos/sin w_k (a + b) of these frequencies, by sum s: (p, p) float64 over s, c."""
-    p = len(logits)
+    return _waves_of(_means_by(logits, _sums(len(logits))), frequencies)
+
+
+def _waves_of(by_sum, frequencies):
+    p = len(by_sum)
     unknown = [k for k in frequencies if not 1 <= k <= (p - 1) // 2]
     if unknown:
         raise ValueError(f"frequencies are 1..{(p - 1) // 2} for p = {p}, not {unknown}")
-    by_sum = _means_by(logits, _sums(p))                                      # (p, p) over s, c
     rows = [r for k in frequencies for r in (2 * k - 1, 2 * k)]
     basis = fourier_basis(p)[rows]
     return basis.T @ (basis @ by_sum)
@@ -158,6 +161,24 @@ def restricted_loss(logits, frequencies):
     """Loss on all pairs with only the constant and the key frequencies' waves of a + b left in the logits (nats)."""
     kept = keep_sum_frequencies(logits, frequencies)
     return float(F.cross_entropy(kept, torch.arange(len(kept))))               # all sums occur equally often
+
+
+def draw_others(frequencies, p, rng):
+    """As many frequencies as given (or as there are), drawn without replacement from all others: a sorted list."""
+    others = [k for k in range(1, (p + 1) // 2) if k not in frequencies]
+    return sorted(rng.choice(others, min(len(frequencies), len(others)), replace=False).tolist()) if others else []
+
+
+def others_restricted(logits, frequencies, draws=10, seed=0):
+    """Restricted loss with as many other frequencies in place of the key ones, its null: (draws,) numpy, in nats.
+
+    A table of the training pairs learned by heart has waves of a + b at every frequency: its mean over the pairs of one sum
+    points at the right answer. So a restricted loss below chance is no sign of a circuit unless other frequencies are above it.
+    """
+    rng, by_sum = np.random.default_rng(seed), _means_by(logits, _sums(len(logits)))
+    constant, sums = by_sum.mean(0), torch.arange(len(logits))
+    chosen = [draw_others(frequencies, len(logits), rng) for _ in range(draws)]
+    return np.array([float(F.cross_entropy(constant + _waves_of(by_sum, others), sums)) for others in chosen])
 
 
 def excluded_logits(logits, frequencies):

@@ -29,8 +29,8 @@ from tqdm.auto import tqdm
 
 from lab import record, store
 from lab.fourier import (component_norms, cosine_fit, distance_irrelevance, excluded_logits, excluded_loss,
-                         frequency_fractions, frequency_norms, gini, keep_sum_frequencies, key_frequencies, restricted_loss,
-                         varies)
+                         frequency_fractions, frequency_norms, gini, keep_sum_frequencies, key_frequencies, others_restricted,
+                         restricted_loss, varies)
 from lab.modular import (ModularConfig, all_pairs, gradient_symmetricity, make_optimizer, modular_split, new_model, score,
                          train_step)
 from lab.runs import runs_mode
@@ -134,9 +134,11 @@ def measure(model, split):
 
 @torch.no_grad()
 def progress_measures(model, frequencies, train):
-    """{"restricted_loss", "excluded_loss"} of a model for given key frequencies; train: indices of the training pairs."""
+    """{"restricted_loss", "restricted_others", "excluded_loss"} of a model for given key frequencies; train: indices of the
+    training pairs. restricted_others: the lowest that ten draws of as many other frequencies reach."""
     logits = grids(model)[1]
-    return {"restricted_loss": restricted_loss(logits, frequencies), "excluded_loss": excluded_loss(logits, frequencies, train)}
+    return {"restricted_loss": restricted_loss(logits, frequencies), "excluded_loss": excluded_loss(logits, frequencies, train),
+            "restricted_others": float(others_restricted(logits, frequencies).min())}
 
 
 @torch.no_grad()

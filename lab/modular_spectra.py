@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lab.fourier import component_norms, excluded_logits, fourier_basis, frequency_norms, keep_sum_frequencies, restricted_loss
+from lab.fourier import component_norms, draw_others, excluded_logits, fourier_basis, frequency_norms, keep_sum_frequencies
 from lab.modular_runs import LEARNED
 
-__all__ = ("shares permuted_maxima standing_out second_harmonic draw_others other_frequencies "
-           "others_restricted margin random_margins plane mirrored phases").split()
+__all__ = ("shares permuted_maxima standing_out second_harmonic other_frequencies "
+           "margin random_margins plane mirrored phases").split()
 
 FORMED = 0.1                            # nats of restricted loss: the key frequencies alone would nearly do
 SETTLED = 0.05                          # the squared weights are within this share of their last value
@@ -67,12 +67,6 @@ def second_harmonic(k, p):
     return min(2 * k, p - 2 * k)
 
 
-def draw_others(frequencies, p, rng):
-    """As many frequencies as given (or as there are), drawn without replacement from all others: a sorted list."""
-    others = [k for k in range(1, (p + 1) // 2) if k not in frequencies]
-    return sorted(rng.choice(others, min(len(frequencies), len(others)), replace=False).tolist()) if others else []
-
-
 def other_frequencies(logits, frequencies, draws=40, seed=0):
     """The null of an ablation: the same number of other frequencies, removed and kept. A DataFrame (frequencies, removed, kept)
     with the accuracies over all pairs of logits (p, p, p), one row per draw."""
@@ -86,12 +80,6 @@ def other_frequencies(logits, frequencies, draws=40, seed=0):
                      "removed": float((excluded_logits(logits, chosen).argmax(2) == answers).double().mean()),
                      "kept": float((keep_sum_frequencies(logits, chosen).argmax(1) == a).double().mean())})
     return pd.DataFrame(rows)
-
-
-def others_restricted(logits, frequencies, draws=10, seed=0):
-    """Restricted loss with as many other frequencies in place of the key ones: (draws,) numpy, in nats."""
-    rng = np.random.default_rng(seed)
-    return np.array([restricted_loss(logits, draw_others(frequencies, len(logits), rng)) for _ in range(draws)])
 
 
 def margin(p, frequencies, amplitudes=None):

@@ -25,7 +25,7 @@ def made_up(seed, circuit=300, whole=600, grokked=700, gini=0.5, **settings):
 
     history = pd.DataFrame({"epoch": epoch, "train_loss": np.where(epoch < 200, chance, 1e-6), "train_accuracy": np.where(epoch < 200, 0.1, 1.0),
                             "test_loss": loss(whole), "test_accuracy": np.where(epoch < (math.inf if grokked is None else grokked), 0.1, 1.0),
-                            "restricted_loss": loss(circuit), "excluded_loss": 1.0 + epoch / 1_000, "weight_norm": 100.0 - epoch / 20,
+                            "restricted_loss": loss(circuit), "restricted_others": 2 * chance, "excluded_loss": 1.0 + epoch / 1_000, "weight_norm": 100.0 - epoch / 20,
                             "embedding_gini": gini, "logit_map_gini": 0.4, "neurons_explained": epoch / 2_000, "neuron_fraction": 0.3,
                             "neurons_alive": 1.0})
     norms = torch.ones(len(epoch), 6)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from lab.fourier import component_norms, cosine_logits, fourier_basis, frequency_norms
-from lab.modular_spectra import (draw_others, margin, mirrored, other_frequencies, others_restricted, permuted_maxima, phases, plane,
+from lab.fourier import component_norms, cosine_logits, draw_others, fourier_basis, frequency_norms, others_restricted, restricted_loss
+from lab.modular_spectra import (margin, mirrored, other_frequencies, permuted_maxima, phases, plane,
                                  random_margins, second_harmonic, shares, standing_out)
 
 P = 23
@@ -62,6 +62,17 @@ def test_other_frequencies_do_nothing_to_a_sum_of_cosines():
     assert all(len(chosen) == 3 and not set(chosen) & set(keys) for chosen in table["frequencies"])
     assert others_restricted(logits, keys, draws=3) == pytest.approx([math.log(P)] * 3)
     assert (other_frequencies(torch.zeros(P, P, P), [], draws=2)["removed"] == other_frequencies(torch.zeros(P, P, P), [], draws=2)["kept"]).all()
+
+
+def test_a_table_learned_by_heart_has_a_restricted_loss_below_chance_at_any_frequencies():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.arange(P)
+    known = torch.rand(P, P, generator=generator) < 0.4
+    by_heart = 20.0 * torch.nn.functional.one_hot((a[:, None] + a) % P, P) * known[..., None]
+    assert others_restricted(by_heart, [2, 5, 7]).max() < math.log(P)              # and not one wave of a + b was learned
+    rng = np.random.default_rng(3)
+    one_by_one = [restricted_loss(by_heart, draw_others([2, 5, 7], P, rng)) for _ in range(4)]
+    assert others_restricted(by_heart, [2, 5, 7], draws=4, seed=3) == pytest.approx(one_by_one)
 
 
 def test_drawing_others_stops_where_there_are_no_more():
