@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lab.memorising import outcome
 from lab.modular_runs import LEARNED
 from lab.modular_spectra import phases, shares
 from lab.stats import rank_correlation
 
-__all__ = "below_for_good replica_table grok_times early_measures early_ranks grok_map".split()
+__all__ = "below_for_good replica_table null_table grok_times early_measures early_ranks held_out_pvalue overlap_null grok_map".split()
 
 
 def below_for_good(history, column, level):
@@ -42,6 +43,24 @@ def replica_table(runs):
                      "last": int(history["epoch"].iloc[-1]), **run.final})
     numbers = ("memorised", "turn", "formed", "above chance", "grokked", "settled", "circuit", "whole", "lead")
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, float)).set_index("seed")
+
+
+def null_table(runs):
+    """The restricted loss beside its null, for the runs that kept it: a DataFrame indexed by seed, in epochs (nan: never).
+
+    others: the first measured epoch at which some draw of other frequencies is below chance too. ahead: from where on the key
+    frequencies' restricted loss is below the lowest of these draws for good. whole: the test loss below chance for good.
+    """
+    rows = []
+    for run in runs:
+        if "restricted_others" not in run.history:
+            continue
+        history, chance = run.history, math.log(run.config.p)
+        below = history.loc[history["restricted_others"] < chance, "epoch"]
+        gap = history.assign(gap=history["restricted_loss"] - history["restricted_others"])
+        rows.append({"seed": run.config.seed, "others": below.iloc[0] if len(below) else None, "ahead": below_for_good(gap, "gap", 0.0),
+                     "whole": below_for_good(history, "test_loss", chance)})
+    return pd.DataFrame(rows, columns=["seed", "others", "ahead", "whole"]).astype(float).set_index("seed")
 
 
 def grok_times(runs):
@@ -81,6 +100,29 @@ def early_ranks(measures, times, censored):
     rows = [(name, *(rank_correlation(measures[name], late) if name in varied else [math.nan] * 3)) for name in measures]
     table = pd.DataFrame(rows, columns=["measure", "correlation", "low", "high"])
     return table.sort_values("correlation", key=abs, ascending=False, ignore_index=True)
+
+
+def held_out_pvalue(values, times, censored, sign, draws=10_000, seed=0):
+    """One-sided permutation p-value of the rank correlation of values with times to grok; sign: the direction that was chosen."""
+    late = np.where(censored, np.inf, times)
+    found = stats.permutation_test((stats.rankdata(values), stats.rankdata(late)), lambda x, y: sign * np.corrcoef(x, y)[0, 1],
+                                   permutation_type="pairings", alternative="greater", n_resamples=draws, rng=np.random.default_rng(seed))
+    return float(found.pvalue)
+
+
+def overlap_null(sets, n_frequencies, draws=10_000, seed=0):
+    """Mean number of frequencies that two of the sets share, and the same for sets of these sizes drawn at random: (found, (draws,))."""
+    rng = np.random.default_rng(seed)
+
+    def shared(tables):                                        # tables: (..., sets, frequencies) of zeros and ones
+        together = tables.sum(-2)                              # in how many sets each frequency is
+        return (together * (together - 1) / 2).sum(-1) / math.comb(len(sets), 2)
+
+    own = np.zeros((len(sets), n_frequencies), dtype=int)
+    for row, frequencies in zip(own, sets):
+        row[[k - 1 for k in frequencies]] = 1
+    drawn = rng.permuted(np.broadcast_to(own, (draws, *own.shape)), axis=-1)
+    return float(shared(own)), shared(drawn)
 
 
 def grok_map(runs):

@@ -1,4 +1,5 @@
 """Many runs of modular addition compared: on histories whose answers are known."""
+import dataclasses
 import math
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,8 @@ import torch
 
 from lab.modular import ModularConfig
 from lab.modular_plots import plot_early, plot_replicas
-from lab.modular_replicas import below_for_good, early_measures, early_ranks, grok_map, grok_times, replica_table
+from lab.modular_replicas import (below_for_good, early_measures, early_ranks, grok_map, grok_times, held_out_pvalue, null_table,
+                                  overlap_null, replica_table)
 from lab.modular_runs import ModularRun, replica
 
 FINAL = {"accuracy": 1.0, "without_keys": 0.01, "only_keys": 1.0, "r2": 0.9, "distance_irrelevance": 0.8, "gradient_symmetricity": 0.4}
@@ -48,6 +50,30 @@ def test_a_replica_table_says_when_and_how_much():
     assert table.loc[4, "circuit"] == 400 and table.loc[4, ["whole", "lead", "grokked"]].isna().all()
     assert table.loc[3, "keys"] == (2, 5) and table.loc[3, "explained"] == 0.5 and table.loc[3, "only_keys"] == 1.0
     assert table.loc[3, "worst"] == pytest.approx(2 * math.log(11)) and table.loc[3, "last"] == 1_000
+
+
+def test_the_null_of_the_restricted_loss_is_beside_it_where_it_was_kept():
+    run, chance = made_up(5), math.log(11)
+    old = dataclasses.replace(made_up(6), history=made_up(6).history.drop(columns="restricted_others"))
+    assert null_table([run, old]).index.tolist() == [5]
+    assert null_table([run]).loc[5, ["ahead", "whole"]].tolist() == [300, 600] and math.isnan(null_table([run]).loc[5, "others"])
+    by_heart = run.history.assign(restricted_others=[2 * chance, 2 * chance, 3.0 * chance] + [0.5 * chance] * 8, restricted_loss=[chance] * 5 + [0.1] * 6)
+    assert null_table([dataclasses.replace(run, history=by_heart)]).loc[5].tolist() == [300, 500, 600]
+    assert null_table([old]).empty
+
+
+def test_the_held_out_pvalue_goes_with_the_sign_that_was_chosen():
+    times, censored = np.arange(12.0), np.zeros(12, dtype=bool)
+    assert held_out_pvalue(-times, times, censored, -1, draws=500) < 0.01 < 0.9 < held_out_pvalue(-times, times, censored, 1, draws=500)
+    rng = np.random.default_rng(0)
+    null = [held_out_pvalue(rng.normal(size=12), times, censored, 1, draws=200, seed=i) for i in range(100)]
+    assert 0.4 < np.mean(null) < 0.6
+
+
+def test_the_overlap_of_sets_drawn_at_random_is_what_counting_gives():
+    found, drawn = overlap_null([(1, 2, 3), (2, 3, 4), (5, 6)], 20, draws=4_000)
+    assert found == pytest.approx(2 / 3)                       # one pair of three shares two
+    assert drawn.mean() == pytest.approx((9 + 6 + 6) / 20 / 3, abs=0.03)
 
 
 def test_a_run_that_never_grokked_is_censored_at_its_end():
