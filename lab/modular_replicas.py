@@ -82,7 +82,7 @@ def early_measures(runs, epoch):
         if at is None:
             raise ValueError(f"run {run.name} was not measured at epoch {epoch}")
         row = run.history.iloc[at]
-        rows.append({"train loss": row["train_loss"], "test loss": row["test_loss"], "test accuracy": row["test_accuracy"],
+        rows.append({"training loss": row["train_loss"], "test loss": row["test_loss"], "test accuracy": row["test_accuracy"],
                      "squared weights": row["weight_norm"], "Gini of the embedding": row["embedding_gini"],
                      "Gini of the map": row["logit_map_gini"], "median neuron": row["neuron_fraction"],
                      "largest share": float(shares(run.spectra["embedding"][at]).max())})
