@@ -3,6 +3,7 @@
 All of it goes into one file per chapter, `_record/<chapter>.json`, rewritten after each event. A chapter whose results
 are frozen does not run again, and its record stays; the appendix "How this book was computed" reads them all.
 """
+import functools
 import hashlib
 import json
 import os
@@ -67,11 +68,17 @@ def _used_files():
     return sorted(p for p in code | _opened if p.is_file())
 
 
+@functools.cache
+def _sha256(path, modified, size):
+    """A file's hash, taken again only when it has changed: the record is written after every cell."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _write():
     if _chapter is None:
         return
-    _chapter["depends_on"] = {p.relative_to(ROOT).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-                              for p in _used_files()}
+    stats = {p: p.stat() for p in _used_files()}
+    _chapter["depends_on"] = {p.relative_to(ROOT).as_posix(): _sha256(p, stat.st_mtime_ns, stat.st_size) for p, stat in stats.items()}
     RECORDS.mkdir(exist_ok=True)
     place = RECORDS / f"{_chapter['chapter']}.json"
     with FileLock(RECORDS / f".{_chapter['chapter']}.lock"):
