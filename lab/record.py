@@ -63,8 +63,9 @@ def _settings():
 
 def _used_files():
     """The project's modules that are loaded and the data files that were read."""
-    modules = {Path(m.__file__) for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
-    code = {p for p in modules if p.suffix == ".py" and p.is_relative_to(ROOT) and ".venv" not in p.parts}
+    files = {getattr(m, "__file__", None) or "" for m in list(sys.modules.values())}                  # thousands: strings first
+    modules = {Path(file) for file in files if file.startswith(str(ROOT)) and file.endswith(".py")}
+    code = {p for p in modules if p.is_relative_to(ROOT) and ".venv" not in p.parts}
     return sorted(p for p in code | _opened if p.is_file())
 
 
@@ -93,7 +94,8 @@ def note_run(run):
              **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
     if entry not in _runs:
         _runs.append(entry)
-        _write()
+        if get_ipython() is None:                        # else the record is written after the cell, which may read dozens of runs
+            _write()
 
 
 def run_list():
