@@ -212,5 +212,6 @@ def plot_early(groups, xlabel, limit):
         ax.set(title=title, xlabel=xlabel, ylim=(0, limit))
     axes[0, 0].set_ylabel("epoch of grokking")
     if any(censored.any() for _, _, censored in groups.values()):
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels())}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
     return figure

@@ -10,7 +10,8 @@ def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still lea
     figure, ax = plt.subplots(figsize=(7.5, 3.4))
     for i, (label, (times, censored)) in enumerate(groups.items()):
         curve = kaplan_meier(times, censored)
-        ax.step([*curve["time"], limit], [*curve["survival"], curve["survival"].iloc[-1]], where="post", linewidth=2,
+        end = max(times) if np.any(censored) else limit                            # a group that was watched for less ends there
+        ax.step([*curve["time"], end], [*curve["survival"], curve["survival"].iloc[-1]], where="post", linewidth=2,
                 color=COLORS[i % len(COLORS)], linestyle=LINES[i % len(LINES)], label=label)
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.05), xlim=(0, limit * 1.02))
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
