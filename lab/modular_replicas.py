@@ -133,4 +133,4 @@ def grok_map(runs):
                           "outcome": outcome(run.history.rename(columns={"test_accuracy": "accuracy"})),
                           "memorised": run.times()["memorised"],
                           "grokked": run.times()["grokked"], "train": run.history["train_accuracy"].iloc[-1],
-                          "test": run.history["test_accuracy"].iloc[-1]} for run in runs])
+                          "test": run.history["test_accuracy"].iloc[-1]} for run in runs]).astype({"memorised": float, "grokked": float})
