@@ -13,7 +13,7 @@ import torch
 from lab.by_hand import numbers_of
 from lab.ten_digits import DIGITS, FORMATS, stratified_pairs
 
-__all__ = "right_sums passes passing_interval fragility shortest_number shortened demanding_pairs".split()
+__all__ = "wrong_digits right_sums passes passing_interval fragility shortest_number shortened demanding_pairs".split()
 
 LARGEST_CHANGE = 2.0**10                   # times the number's own size: a number that may change by more is called free
 
@@ -31,13 +31,18 @@ def demanding_pairs(n, seed):
 
 
 @torch.no_grad()
-def right_sums(model, a, b):
-    """Which sums a model writes right: two (N,) int64 tensors -> (N,) booleans."""
+def wrong_digits(model, a, b):
+    """Which digits of each sum a model gets wrong, the right ones standing before them: two (N,) int64 -> (N, 11) booleans."""
     format = FORMATS[model.config.format]
     sequences = format.sequences(a, b)
     rows = slice(format.prompt - 1, format.prompt - 1 + format.answer)
     written = model(sequences[:, :format.prompt - 1 + format.answer])[:, rows].argmax(-1)
-    return (written == sequences[:, format.prompt:format.prompt + format.answer]).all(1)
+    return written != sequences[:, format.prompt:format.prompt + format.answer]
+
+
+def right_sums(model, a, b):
+    """Which sums a model writes right: two (N,) int64 tensors -> (N,) booleans."""
+    return ~wrong_digits(model, a, b).any(1)
 
 
 def passes(model, a, b, batch_size=512):

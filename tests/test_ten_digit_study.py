@@ -1,0 +1,116 @@
+"""What chapter 9 measures on the 763 and the 777, against slow formulas and on models whose answer is known."""
+import pytest
+import torch
+from torch import nn
+
+from _common import VOCAB_SIZE, attention_weights
+from lab.fragility import right_sums, wrong_digits
+from lab.small_transformer import SMALL_TRANSFORMERS
+from lab.ten_digit_study import (KINDS, attention_shares, column_kinds, errors_by_kind, fixed_attention, mean_attention,
+                                 right_at_length)
+from lab.ten_digits import DIGITS, FORMATS, answer_pairs, digits_of, stratified_pairs, uniform_pairs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Scripted(nn.Module):
+    """Adds as it is told to: writes the digits of `total(a, b)` after operands of any width, in the 763's format."""
+
+    def __init__(self, total):
+        super().__init__()
+        self.total, self.max_seq_len, self.vocab_size, self.config = total, 35, VOCAB_SIZE, SMALL_TRANSFORMERS["763"]
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, tokens):
+        n = int((tokens[0] == 10).nonzero()[0])                                    # where the plus sign stands
+        powers = 10 ** torch.arange(n - 1, -1, -1)
+        a, b = (tokens[:, :n] * powers).sum(1), (tokens[:, n + 1:2 * n + 1] * powers).sum(1)
+        digits = digits_of(self.total(a, b), n + 1)
+        logits = torch.zeros(*tokens.shape, VOCAB_SIZE)
+        for row in range(2 * n + 1, min(tokens.shape[1], 3 * n + 2)):
+            logits[torch.arange(len(a)), row, digits[:, row - 2 * n - 1]] = 1
+        return logits
+
+
+def without_ripples(a, b):
+    """The sum of somebody who carries out of columns of 10 or more, and never through a column of 9."""
+    x, y = digits_of(a, 11), digits_of(b, 11)
+    carry = torch.cat([torch.zeros(len(a), 1, dtype=torch.int64), (x + y >= 10).long()[:, :-1]], dim=1)
+    return ((x + y + carry) % 10 * 10 ** torch.arange(11)).sum(1)
+
+
+def some_pairs(n=400):
+    return uniform_pairs(n, torch.Generator().manual_seed(5))
+
+
+def test_column_kinds_against_schoolbook_addition():
+    a, b, _ = stratified_pairs(20, 3)
+    kinds = column_kinds(a, b)
+    for x, y, row in zip(a.tolist(), b.tolist(), kinds.tolist()):
+        carry = 0
+        for i, kind in enumerate(row):
+            total = x // 10**i % 10 + y // 10**i % 10
+            assert KINDS[kind] == ("none" if total < 9 else "generated" if total > 9 else "rippled" if carry else "stopped")
+            carry = int(total + carry > 9)
+
+
+def test_errors_by_kind_find_what_is_wrong():
+    a, b, _ = stratified_pairs(20, 3)
+    assert errors_by_kind(Scripted(lambda a, b: a + b), a, b)["wrong"].sum() == 0
+    table = errors_by_kind(Scripted(without_ripples), a, b)
+    rippled = table["kind"] == "rippled"
+    assert table.loc[rippled, "wrong"].equals(table.loc[rippled, "digits"]) and table.loc[~rippled, "wrong"].sum() == 0
+    assert table["digits"].sum() == DIGITS * len(a)
+
+
+def test_wrong_digits_are_those_of_greedy_decoding_where_the_first_is():
+    model = SMALL_TRANSFORMERS["777"].build(2)
+    a, b = some_pairs(50)
+    wrong = wrong_digits(model, a, b)
+    assert torch.equal(~wrong.any(1), right_sums(model, a, b)) and wrong.shape == (50, 11)
+    written = digits_of(answer_pairs(Scripted(without_ripples), a, b), 11) != digits_of(a + b, 11)
+    read = wrong_digits(Scripted(without_ripples), a, b)
+    for row in range(50):
+        assert written[row].any() == read[row].any()
+        assert not written[row].any() or written[row].long().argmax() == read[row].long().argmax()
+
+
+def test_attention_is_replaced_and_put_back():
+    model, (a, b) = SMALL_TRANSFORMERS["763"].build(1), some_pairs(60)
+    tokens = FORMATS["plain"].sequences(a, b)[:, :-1]
+    pattern = mean_attention(model, a, b)
+    assert pattern.shape == (33, 33) and torch.allclose(pattern.sum(1), torch.ones(33), atol=1e-5)
+    before = model(tokens)
+    with fixed_attention(model, pattern):
+        assert torch.equal(attention_weights(model, tokens)[0][7, 0], pattern)
+        assert torch.equal(attention_weights(model, tokens[:, :30])[0][3, 0], pattern[:30, :30])
+        assert not torch.equal(model(tokens), before)
+    assert torch.equal(model(tokens), before)
+
+
+def test_attention_shares_look_where_the_digits_stand():
+    a, b = 9876543210, 1112131415
+    sequence = FORMATS["plain"].sequences(torch.tensor([a]), torch.tensor([b]))[0]
+    for i in range(11):
+        for name, digit in (("own_x", a // 10**i % 10), ("own_y", b // 10**i % 10), ("before_x", a * 10 // 10**i % 10),
+                            ("before_y", b * 10 // 10**i % 10)):
+            shares = [attention_shares(torch.eye(33)[key].expand(33, 33)).loc[i, name] for key in range(33)]
+            if (name.startswith("own") and i == 10) or (name.startswith("before") and i == 0):
+                assert all(share != share for share in shares)
+            else:
+                assert sum(shares) == 1 and sequence[shares.index(1)] == digit
+        last = attention_shares(torch.eye(33))
+        assert last.loc[i, "last"] == 1 and last.loc[i, "rest"] == 0
+
+
+def test_length():
+    a, b = some_pairs(30)
+    right = Scripted(lambda a, b: a + b)
+    assert right_at_length(right, a, b, 10).all() and right_at_length(right, 10 * a + 3, 10 * b + 9, 11).shape == (30, 12)
+    assert right_at_length(right, 10 * a + 3, 10 * b + 9, 11).all() and right_at_length(right, a % 10, b % 10, 1).all()
+    model = SMALL_TRANSFORMERS["777"].build(2)
+    assert torch.equal(right_at_length(model, a, b, 10).all(1), answer_pairs(model, a, b) == a + b)
+    with pytest.raises(ValueError, match="n_digits may be 1 to 11: 35 places hold no more, not 12"):
+        right_at_length(model, a, b, 12)
+    with pytest.raises(ValueError, match="at most 9 digits"):
+        right_at_length(model, a, b, 9)
