@@ -11,12 +11,13 @@ the run was stopped, at the first evaluation (500 sums, every 1,000 steps) of 99
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lab.fleets import FleetConfig, Recipe
-from lab.sweeps import BOOK_FLEETS, read_sweep, read_sweep_folder
+from lab.sweeps import BOOK_FLEETS, finished_sweep, read_sweep, read_sweep_folder
 
-__all__ = "FACTORS STEPS second_pass second_passes read_second_passes".split()
+__all__ = "FACTORS STEPS second_pass second_passes read_second_passes finished_second_passes outcomes_of main_effects".split()
 
 STEPS = 8_000
 FACTORS = {"schedule": ("flat", "cosine", "published"), "weight_decay": (0.1, 0.01), "batch_size": (128, 256),
@@ -52,15 +53,41 @@ def second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS
 
 def read_second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS["schedule"]):
     """What is stored of the arms: a DataFrame, one row per arm and seed: levels, `board_before`, outcomes, sweep name."""
-    before = read_sweep_folder(Path(folder) / start_from).outcomes.set_index("seed")["board_right"]
-    tables = []
-    for levels, config in second_passes(start_from, folder, steps, schedules):
-        done = read_sweep(config, folder)
-        if done is not None:
-            table = done.outcomes.assign(**levels, sweep=done.path.name)
-            tables.append(table.assign(board_before=table["seed"].map(before)))
+    before = read_sweep_folder(Path(folder) / start_from)
+    arms = [(levels, read_sweep(config, folder)) for levels, config in second_passes(start_from, folder, steps, schedules)]
+    return outcomes_of(before, [(levels, done) for levels, done in arms if done is not None])
+
+
+def finished_second_passes(first, progress=True):
+    """All arms from a first pass (a Sweep), each the book's, else your own, else trained now: [(levels, Sweep), ...]."""
+    name, seeds = first.path.name, first.outcomes["seed"].tolist()
+    return [(levels, finished_sweep(config, seeds, f"second pass: {', '.join(map(str, levels.values()))}", progress))
+            for levels, config in second_passes(name, first.path.parent)]
+
+
+def outcomes_of(first, arms):
+    """One row per arm and seed: a DataFrame (levels, seed, board_before, outcomes ..., sweep). arms: [(levels, Sweep), ...]."""
+    before = first.outcomes.set_index("seed")["board_right"]
+    tables = [done.outcomes.assign(**levels, sweep=done.path.name, board_before=done.outcomes["seed"].map(before)) for levels, done in arms]
     columns = [*FACTORS, "seed", "board_before"]
     if not tables:
         return pd.DataFrame(columns=[*columns, "board_right"])
     whole = pd.concat(tables, ignore_index=True)
     return whole[columns + [name for name in whole if name not in columns]]
+
+
+def main_effects(table, outcome):
+    """What each level of each factor does, seed by seed: a DataFrame (factor, level, instead_of, seed, effect).
+
+    effect: the mean of `outcome` over all arms of the seed with this level, less that over those with the factor's first level.
+    Every combination of the other factors is in both, once. Raises ValueError for a table that lacks one.
+    """
+    full = int(np.prod([len(levels) for levels in FACTORS.values()]))
+    if not (table.groupby("seed").size() == full).all() or table.duplicated([*FACTORS, "seed"]).any():
+        raise ValueError(f"main effects need all {full} arms of every seed, each once")
+    rows = []
+    for factor, levels in FACTORS.items():
+        means = table.groupby(["seed", factor])[outcome].mean().unstack()
+        for level in levels[1:]:
+            rows += [(factor, level, levels[0], seed, effect) for seed, effect in (means[level] - means[levels[0]]).items()]
+    return pd.DataFrame(rows, columns=["factor", "level", "instead_of", "seed", "effect"])

@@ -1,7 +1,9 @@
 """The 763 and the 777: counts, forward and gradients against the plain module, fleets, second passes, export."""
 import dataclasses
+import itertools
 import math
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -276,6 +278,18 @@ def test_the_published_second_pass():
     assert (recipe.lr_at(159), recipe.lr_at(8_000)) == pytest.approx((0.005, 0.0001)) and recipe.digit_counts == "largest"
     with pytest.raises(ValueError, match="schedule may be one of flat, cosine, published"):
         second_pass.second_pass("763-00000000", SMALL_TRANSFORMERS["763"], "steep")
+
+
+def test_main_effects_are_found_seed_by_seed():
+    """A table in which the cosine adds 10, ten digits take 2 away from odd seeds only, and nothing else matters."""
+    arms = [dict(zip(second_pass.FACTORS, levels)) for levels in itertools.product(*second_pass.FACTORS.values())]
+    table = pd.DataFrame([{**arm, "seed": seed, "right": 50 * seed + 10 * (arm["schedule"] == "cosine") - 2 * (arm["digits"] == "ten") * (seed % 2)}
+                          for arm in arms for seed in (0, 1, 2)])
+    effects = second_pass.main_effects(table.sample(frac=1, random_state=1), "right").set_index(["level", "seed"])["effect"]
+    assert len(effects) == 5 * 3 and (effects["cosine"] == 10).all() and effects["ten"].tolist() == [0, -2, 0]
+    assert (effects[["published"]] == 0).all() and (effects[[0.01]] == 0).all() and (effects[[256]] == 0).all()
+    with pytest.raises(ValueError, match="need all 24 arms of every seed"):
+        second_pass.main_effects(table.iloc[1:], "right")
 
 
 def test_bad_input(tmp_path):

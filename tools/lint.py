@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIST = ("headings {#sec-x}, citations, footnotes ^[...], $math$ and $$math$$ {#eq-x}, inline `{python} expr`, callouts "
         "(note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with `: caption {#tbl-x}`, @references, "
         "exercises ::: {#exr-x difficulty minutes}, solutions, [margin notes]{.aside}, plain code blocks, lists, links")
+WIDTH = 88                                          # characters of code that a page shows without scrolling sideways
 CELL_OPTIONS = {"label": str, "fig-cap": str, "fig-alt": str, "tbl-cap": str, "echo": bool, "code-fold": (bool, str),
                 "code-summary": str, "output": bool}
 DIVISIONS = {
@@ -147,11 +148,14 @@ class SourceLinter:
             role, exercise = match.group("owned"), match.group("exercise")
             self.found.owned.append((role, exercise, number))
             place = "hidden" if role == "check" else "solution"
+            if role == "solution":
+                self._check_width(number + 1, lines)
             if place not in [kind for kind, _, _ in self.open_divisions]:
                 self.complain(number, f"a .{role} block stands in a " + {
                     "hidden": '::: {.content-hidden when-format="html"} block', "solution": "::: {#sol-x} block"}[place])
         elif match.group("role"):
             self._exercise_has("starter", number)
+            self._check_width(number + 1, lines)
         for offset, text in enumerate(lines, start=1):
             if "`{python}" in text:
                 self.complain(number + offset, "an inline expression in a code block; Quarto would run it, move it out")
@@ -276,8 +280,15 @@ class SourceLinter:
             elif not isinstance(value, CELL_OPTIONS[name]) or name == "code-fold" and value not in (True, False, "show"):
                 self.complain(line, f"{name}: {value!r}; allowed is "
                                     + {bool: "true or false", str: "text"}.get(CELL_OPTIONS[name], "true, false or show"))
+        if cell.options.get("echo", True) is True:
+            self._check_width(cell.first_code_line, cell.code.split("\n"))
         self._check_cell_label(cell)
         self.caption_follows = False
+
+    def _check_width(self, line: int, code: list[str]) -> None:
+        for number, text in enumerate(code, start=line):
+            if len(text) > WIDTH:
+                self.complain(number, f"visible code of {len(text)} characters; {WIDTH} fit on a page")
 
     def _check_cell_label(self, cell: Cell) -> None:
         label = str(cell.options.get("label", ""))
