@@ -55,6 +55,7 @@ _777 = (("model.random_start", "published"), ("weights_seed", 777))    # the sta
 ENTRIES = {
     "57": Entry("57", seeds=PUBLISHED_SEEDS),
     "57, published start": Entry("57", _777, range(16)),
+    "54, published start": Entry("54", _777, range(16)),
     "21": Entry("r21-step"),
     "16": Entry("r16-step-two-dimensions"),
     "12": Entry("r12-step-one-way-two-dimensions"),

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-__all__ = """exact_interval one_sided_lower rule_of_three mean_interval jackknife_interval kaplan_meier median_time median_interval
+__all__ = """exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval kaplan_meier median_time median_interval
              prediction_interval logrank logrank_permutation friedman_exact rank_correlation cluster_interval holm percent percent_interval""".split()
 
 
@@ -49,6 +49,18 @@ def one_sided_lower(successes, n, level=0.95):
     """The exact lower bound of a share: with confidence `level` the true share is at least this. Errors as above."""
     successes, n = _counts(successes, n)
     return float(stats.binomtest(successes, n, alternative="greater").proportion_ci(_level(level), method="exact").low)
+
+
+def paired_margin(only_first, only_second, n, level=0.95):
+    """Within which margin two success rates on the same n units are equivalent, as far as these show: a share.
+
+    only_first, only_second: units on which only one of the two succeeds. The difference of the rates is the difference of the
+    two shares, so it is below the exact one-sided upper limit of each: two one-sided tests, of size 1 - level each. Conservative.
+    Raises as `exact_interval`, and ValueError where both together are more than n.
+    """
+    if only_first + only_second > n:
+        raise ValueError(f"{only_first} and {only_second} units with one success each are more than n = {n}")
+    return max(1 - one_sided_lower(n - only, n, level) for only in (only_first, only_second))
 
 
 def rule_of_three(n):

@@ -3,19 +3,23 @@
 Their sequence is X9..X0 + Y9..Y0 = Z0..Z10: the row that writes Z_i stands at place 21 + i, X_i at 9 - i and Y_i at 20 - i.
 So there is no fixed distance between a row and its column, as there is where the operands come ones first.
 """
+import numpy as np
 import pandas as pd
 import torch
+from scipy.optimize import minimize
 
 from _common import EQUALS, PLUS, attention_weights, generate
 from lab.fragility import wrong_digits
 from lab.frontier import Entry
-from lab.interventions import hooks
+from lab.interventions import ablate_edges, edge_means, hooks
 from lab.ten_digits import DIGITS, FORMATS, column_patterns, digits_of
 
-__all__ = "FIRST_PASSES KINDS column_kinds errors_by_kind mean_attention fixed_attention attention_shares right_at_length".split()
+__all__ = """FIRST_PASSES KINDS PLACES column_kinds errors_by_kind geometric_fit mean_attention fixed_attention attention_shares edge_costs
+             right_at_length""".split()
 
 FIRST_PASSES = {"763": Entry("763", seeds=range(4)), "777": Entry("777", seeds=range(10))}
 KINDS = ("none", "stopped", "generated", "rippled")
+PLACES = ("own_x", "own_y", "before_x", "before_y", "last")
 PLAIN = FORMATS["plain"]
 
 
@@ -47,9 +51,37 @@ def errors_by_kind(model, a, b):
                         columns=["kind", "column", "digits", "wrong"])
 
 
+def geometric_fit(right, n):
+    """The geometric law p q^r that explains best, by likelihood, how many of n sums are right at each longest ripple r: (p, q).
+
+    right: counts, from r = 0. Raises ValueError for counts below 0 or above n.
+    """
+    right, r = np.asarray(right, dtype=float), np.arange(len(right))
+    if right.min() < 0 or right.max() > n:
+        raise ValueError(f"counts must lie between 0 and {n}, not {right.min():g} to {right.max():g}")
+
+    def loss(logs):                                                                # -log p, -log q
+        share = np.clip(np.exp(-logs[0] - logs[1] * r), 1e-12, 1 - 1e-12)
+        return -(right * np.log(share) + (n - right) * np.log1p(-share)).sum() / n
+
+    starts = [(p, q) for p in (0.01, 1.0, 5.0) for q in (0.01, 0.3, 2.0)]
+    best = min((minimize(loss, start, bounds=[(0, 30), (0, 30)], method="L-BFGS-B") for start in starts), key=lambda found: found.fun)
+    return tuple(np.exp(-best.x).tolist())
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Attention
 # ---------------------------------------------------------------------------------------------------------------------
+
+def places_of(column):
+    """Where the digits stand that the row writing Z_column may need: {name of PLACES: place}, without those there are none of."""
+    places = {"last": 21 + column}
+    if column < DIGITS:
+        places |= {"own_x": 9 - column, "own_y": 20 - column}
+    if column > 0:
+        places |= {"before_x": 10 - column, "before_y": 21 - column}
+    return places
+
 
 def mean_attention(model, a, b):
     """The attention weights of the only layer, averaged over sums: (33, 33), rows adding to one."""
@@ -68,16 +100,28 @@ def attention_shares(pattern):
     Columns: own_x, own_y (X_i and Y_i), before_x, before_y (X_(i-1) and Y_(i-1)), last (the row's own place, where the digit
     just written stands), rest. NaN where there is no such digit.
     """
-    rows = []
-    for i in range(DIGITS + 1):
-        row, at = pattern[21 + i], {"last": 21 + i}
-        if i < DIGITS:
-            at |= {"own_x": 9 - i, "own_y": 20 - i}
-        if i > 0:
-            at |= {"before_x": 10 - i, "before_y": 21 - i}
-        shares = {name: float(row[place]) for name, place in at.items()}
-        rows.append({"column": i, **shares, "rest": 1 - sum(shares.values())})
-    return pd.DataFrame(rows)[["column", "own_x", "own_y", "before_x", "before_y", "last", "rest"]]
+    shares = [{name: float(pattern[21 + i, place]) for name, place in places_of(i).items()} for i in range(DIGITS + 1)]
+    return pd.DataFrame([{"column": i, **row, "rest": 1 - sum(row.values())} for i, row in enumerate(shares)])[["column", *PLACES, "rest"]]
+
+
+def edge_costs(model, a, b):
+    """What each place is worth to the rows that write Z1..Z9: a DataFrame (cut, digits, wrong).
+
+    cut: "nothing", one of PLACES, "rest" or "all": in each of these rows, what it receives from there is replaced by its mean over
+    the sums. With one layer a row's digit depends on no other row's attention, so all rows are cut at once. The right digits stand
+    before each digit. "last" cuts attention to the row's own place only; the residual stream still brings its token.
+    """
+    means = edge_means(model, PLAIN.sequences(a, b)[:, :-1])[0]
+    rows = range(1, DIGITS)
+    at = {name: [(21 + i, places_of(i)[name]) for i in rows] for name in PLACES}
+    at["all"] = [(21 + i, key) for i in rows for key in range(22 + i)]
+    at["rest"] = [edge for edge in at["all"] if not any(edge in at[name] for name in PLACES)]
+    wrong = {"nothing": wrong_digits(model, a, b)}
+    for name, edges in at.items():
+        with ablate_edges(model, 0, edges, means):
+            wrong[name] = wrong_digits(model, a, b)
+    return pd.DataFrame([(name, each[:, 1:DIGITS].numel(), int(each[:, 1:DIGITS].sum())) for name, each in wrong.items()],
+                        columns=["cut", "digits", "wrong"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -233,3 +233,15 @@ def test_rank_correlation_is_spearmans_and_its_interval_covers():
     for bad in (([1, 2, 3], [1, 2, 3]), ([1] * 6, range(6)), (range(6), range(7))):
         with pytest.raises(ValueError, match="rank_correlation needs"):
             rank_correlation(*bad)
+
+
+def test_the_margin_of_two_paired_rates_is_exceeded_seldom():
+    assert paired_margin(0, 0, 16) == pytest.approx(1 - 0.05 ** (1 / 16))
+    assert paired_margin(1, 0, 16) == paired_margin(0, 1, 16) > paired_margin(0, 0, 16)
+    rng, n, wrong = np.random.default_rng(1), 20, 0
+    for _ in range(400):                                       # the first is better by 0.3: only it succeeds in 35 %, only the other in 5 %
+        drawn = rng.multinomial(n, [0.35, 0.05, 0.6])
+        wrong += paired_margin(drawn[0], drawn[1], n) < 0.3
+    assert wrong / 400 <= 0.05
+    with pytest.raises(ValueError, match="more than n = 3"):
+        paired_margin(2, 2, 3)

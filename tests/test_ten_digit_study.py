@@ -1,13 +1,15 @@
 """What chapter 9 measures on the 763 and the 777, against slow formulas and on models whose answer is known."""
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from _common import VOCAB_SIZE, attention_weights
 from lab.fragility import right_sums, wrong_digits
+from lab.interventions import hooks
 from lab.small_transformer import SMALL_TRANSFORMERS
-from lab.ten_digit_study import (KINDS, attention_shares, column_kinds, errors_by_kind, fixed_attention, mean_attention,
-                                 right_at_length)
+from lab.ten_digit_study import (KINDS, PLACES, attention_shares, column_kinds, edge_costs, errors_by_kind, fixed_attention,
+                                 geometric_fit, mean_attention, right_at_length)
 from lab.ten_digits import DIGITS, FORMATS, answer_pairs, digits_of, stratified_pairs, uniform_pairs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -101,6 +103,28 @@ def test_attention_shares_look_where_the_digits_stand():
                 assert sum(shares) == 1 and sequence[shares.index(1)] == digit
         last = attention_shares(torch.eye(33))
         assert last.loc[i, "last"] == 1 and last.loc[i, "rest"] == 0
+
+
+def test_cutting_all_edges_is_cutting_what_the_sum_says():
+    model, (a, b) = SMALL_TRANSFORMERS["777"].build(3), some_pairs(80)
+    costs = edge_costs(model, a, b).set_index("cut")["wrong"]
+    assert set(costs.index) == {"nothing", "all", "rest", *PLACES}
+    assert costs["nothing"] == int(wrong_digits(model, a, b)[:, 1:10].sum())
+    out = []                                                   # with every edge at its mean a row receives the mean of what it receives
+    with hooks(model.blocks[0].attn.register_forward_hook(lambda module, args, output: out.append(output))):
+        model(FORMATS["plain"].sequences(a, b)[:, :-1])
+    constant = out[0].mean(0)
+    with hooks(model.blocks[0].attn.register_forward_hook(lambda module, args, output: constant[:output.shape[1]].expand_as(output))):
+        assert costs["all"] == int(wrong_digits(model, a, b)[:, 1:10].sum())
+
+
+def test_the_geometric_law_is_found():
+    r = np.arange(10)
+    for p, q in ((0.99, 0.97), (0.9, 0.5), (1.0, 0.999), (0.3, 0.9)):
+        assert geometric_fit(2_000 * p * q**r, 2_000) == pytest.approx((p, q), abs=2e-3)
+    assert geometric_fit(np.zeros(10), 2_000)[0] < 1e-6 and geometric_fit(np.full(10, 2_000), 2_000) == pytest.approx((1, 1))
+    with pytest.raises(ValueError, match="between 0 and 5"):
+        geometric_fit([6, 2], 5)
 
 
 def test_length():

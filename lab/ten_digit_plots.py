@@ -1,0 +1,113 @@
+"""Figures of chapter 9. Each helper returns its figure."""
+from _common import *
+from lab.plots import LINES
+
+__all__ = "plot_scores plot_validation plot_by_ripple plot_where_rows_look plot_effects plot_second_passes".split()
+
+MARKS = "osD^vP*X"
+
+
+def _share(axis):
+    axis.set_major_formatter(lambda value, position: f"{value:.0%}")
+
+
+def plot_scores(groups, published):
+    """Each seed's share of the board's sums as a point, one row per group. groups: {label: shares}; published: {label: share}."""
+    figure, ax = plt.subplots(figsize=(8, 0.7 * len(groups) + 1.3))
+    for row, (label, shares) in enumerate(groups.items()):
+        shares = np.sort(np.asarray(shares, dtype=float))
+        ax.plot(shares, row + 0.22 * (np.arange(len(shares)) % 3 - 1), "o", color=COLORS[0], markersize=6, alpha=0.8,
+                label="one seed" if row == 0 else None)
+        ax.plot(np.median(shares), row, "|", color=COLORS[0], markersize=26, markeredgewidth=2, label="median" if row == 0 else None)
+        ax.plot(published[label], row, "D", color=COLORS[1], markersize=7, fillstyle="none", markeredgewidth=1.6,
+                label="published" if row == 0 else None)
+    ax.axvline(0.99, color="#888888", linestyle=":", linewidth=1.2)
+    ax.set_yticks(range(len(groups)), list(groups))
+    ax.set(xlabel="share of the board's sums right", xlim=(-0.03, 1.03), ylim=(len(groups) - 0.5, -0.5))
+    _share(ax.xaxis)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+    return figure
+
+
+def plot_validation(panels, stages):
+    """Share of validation sums right against step, one panel per group, one line per seed.
+
+    panels: {title: history with seed, step, exact}; stages: {title: steps at which the operands grow}, drawn as dotted lines.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True)
+    for ax, (title, history) in zip(np.atleast_1d(axes), panels.items()):
+        for i, (seed, part) in enumerate(history.groupby("seed")):
+            ax.plot(part["step"], part["exact"], color=COLORS[i % 6], linestyle=LINES[i // 6], linewidth=1, alpha=0.85)
+        for step in stages[title]:
+            ax.axvline(step, color="#888888", linestyle=":", linewidth=1.2)
+        ax.set(title=title, xlabel="step", ylim=(-0.03, 1.03), xlim=(0, history["step"].max()))
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5))
+        ax.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+    np.atleast_1d(axes)[0].set_ylabel("validation sums right")
+    _share(np.atleast_1d(axes)[0].yaxis)
+    return figure
+
+
+def plot_by_ripple(panels, fits):
+    """Share of sums right by longest ripple, one panel per group, one line per seed; fits: dashed.
+
+    panels: {title: shares (S, 10)}; fits: {title: shares (S, 10)}, of the same seeds."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True)
+    for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
+        for i, (row, fit) in enumerate(zip(shares, fits[title])):
+            ax.plot(range(10), fit, color=COLORS[i % 6], linestyle="--", linewidth=0.9, alpha=0.7)
+            ax.plot(range(10), row, MARKS[i % len(MARKS)], color=COLORS[i % 6], markersize=4.5)
+        ax.set(title=title, xlabel="longest ripple", xticks=range(10), ylim=(-0.03, 1.03))
+    np.atleast_1d(axes)[0].set_ylabel("sums right")
+    _share(np.atleast_1d(axes)[0].yaxis)
+    return figure
+
+
+def plot_where_rows_look(patterns):
+    """Mean attention of the rows that write the sum, one panel per model. patterns: {title: (33, 33)}."""
+    labels = [f"$X_{9 - k}$" for k in range(10)] + ["+"] + [f"$Y_{9 - k}$" for k in range(10)] + ["="] + [f"$Z_{{{k}}}$" for k in range(11)]
+    figure, axes = plt.subplots(len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True)
+    for ax, (title, pattern) in zip(np.atleast_1d(axes), patterns.items()):
+        shown = np.ma.masked_where(np.arange(33)[None] > np.arange(21, 32)[:, None], np.asarray(pattern)[21:32])
+        image = ax.imshow(shown, aspect="auto", vmin=0, vmax=1, cmap="viridis")
+        ax.set_yticks(range(11), [f"$Z_{{{i}}}$" for i in range(11)])
+        ax.set(title=title, ylabel="row that writes")
+        ax.grid(False)
+    np.atleast_1d(axes)[-1].set_xticks(range(33), labels, fontsize=7)
+    figure.colorbar(image, ax=axes, label="attention weight", shrink=0.7, pad=0.01)
+    return figure
+
+
+def plot_effects(effects, means):
+    """What each factor does: a point per seed, and the mean with its interval.
+
+    effects: DataFrame (name, seed, effect), in percentage points; means: DataFrame (name, mean, low, high), drawn in its order.
+    """
+    figure, ax = plt.subplots(figsize=(8, 0.55 * len(means) + 1.2))
+    for row, each in enumerate(means.itertuples()):
+        part = effects[effects["name"] == each.name].sort_values("seed")
+        ax.plot(part["effect"], [row + 0.2] * len(part), "o", color=COLORS[0], markersize=5, alpha=0.8, label="one seed" if row == 0 else None)
+        ax.errorbar([each.mean], [row - 0.12], xerr=[[each.mean - each.low], [each.high - each.mean]], fmt="D", color=COLORS[1], capsize=3,
+                    markersize=5, label="mean, 95 % interval" if row == 0 else None)
+    ax.axvline(0, color="#888888", linewidth=1)
+    ax.set_yticks(range(len(means)), list(means["name"]))
+    ax.set(xlabel="change of the share right, in percentage points", ylim=(len(means) - 0.5, -0.5))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+    return figure
+
+
+def plot_second_passes(panels, before):
+    """Share of validation sums right during second passes, one panel per schedule, one thin line per arm and seed.
+
+    panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start}."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
+    for ax, (title, history) in zip(axes, panels.items()):
+        for (_, seed), part in history.groupby(["sweep", "seed"]):
+            i = list(before).index(seed)
+            ax.plot([0, *part["step"]], [before[seed], *part["exact"]], color=COLORS[i % 6], linewidth=0.8, alpha=0.6)
+        ax.set(title=title, xlabel="step of the second pass", ylim=(-0.03, 1.03))
+        ax.xaxis.set_major_locator(plt.MaxNLocator(4))
+        ax.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+    axes[0].set_ylabel("validation sums right")
+    _share(axes[0].yaxis)
+    return figure
