@@ -2,7 +2,7 @@
 from _common import *
 from lab.plots import LINES
 
-__all__ = "plot_scores plot_validation plot_by_ripple plot_where_rows_look plot_effects plot_second_passes".split()
+__all__ = "plot_scores plot_validation plot_columns plot_by_ripple plot_by_sum plot_found plot_where_rows_look plot_effects plot_second_passes".split()
 
 MARKS = "osD^vP*X"
 
@@ -48,18 +48,68 @@ def plot_validation(panels, stages):
     return figure
 
 
-def plot_by_ripple(panels, fits):
-    """Share of sums right by longest ripple, one panel per group, one line per seed; fits: dashed.
+def plot_columns(panels, scores):
+    """Share of digits right, one row per seed and one cell per column, the ones on the right as in writing.
 
-    panels: {title: shares (S, 10)}; fits: {title: shares (S, 10)}, of the same seeds."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True)
+    panels: {title: shares (S, 11)}; scores: {title: share of the board's sums (S,)}, written beside the rows. Rows by score."""
+    figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.36 * sum(map(len, panels.values())) + 1.6), sharex=True,
+                                height_ratios=[len(shares) for shares in panels.values()])
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
-        for i, (row, fit) in enumerate(zip(shares, fits[title])):
-            ax.plot(range(10), fit, color=COLORS[i % 6], linestyle="--", linewidth=0.9, alpha=0.7)
-            ax.plot(range(10), row, MARKS[i % len(MARKS)], color=COLORS[i % 6], markersize=4.5)
+        order = np.argsort(-np.asarray(scores[title]), kind="stable")
+        image = ax.imshow(np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis")
+        for row, k in enumerate(order):
+            for column, share in enumerate(np.asarray(shares)[k, ::-1]):
+                ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color="black" if share > 0.6 else "white")
+            ax.text(10.7, row, f"{100 * scores[title][k]:.1f} %", va="center", fontsize=8.5)
+        ax.set_yticks([])
+        ax.set(ylabel=title)
+        ax.grid(False)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    axes = np.atleast_1d(axes)
+    axes[0].set_title("sums", loc="right", fontsize=9, x=1.09)
+    axes[-1].set_xticks(range(11), [f"$Z_{{{i}}}$" for i in range(10, -1, -1)])
+    figure.colorbar(image, ax=axes, label="digits right", shrink=0.8, pad=0.11)
+    return figure
+
+
+def plot_by_ripple(panels):
+    """Share of sums right by longest ripple, one panel per group, one line per seed. panels: {title: shares (S, 10)}."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
+    for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
+        for i, row in enumerate(shares):
+            ax.plot(range(10), row, marker=MARKS[i % len(MARKS)], color=COLORS[i % 6], linestyle=LINES[i % len(LINES)], markersize=4.5, linewidth=1)
         ax.set(title=title, xlabel="longest ripple", xticks=range(10), ylim=(-0.03, 1.03))
     np.atleast_1d(axes)[0].set_ylabel("sums right")
     _share(np.atleast_1d(axes)[0].yaxis)
+    return figure
+
+
+def plot_by_sum(panels):
+    """Share of digits wrong by the sum of their column's two digits, one panel per group, one line per seed.
+
+    panels: {title: {seed: table of lab.ten_digit_study.errors_by_sum}}."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
+    for ax, (title, tables) in zip(np.atleast_1d(axes), panels.items()):
+        for i, table in enumerate(tables.values()):
+            ax.plot(table["total"], table["wrong"] / table["digits"], marker=MARKS[i % len(MARKS)], color=COLORS[i % 6],
+                    linestyle=LINES[i % len(LINES)], markersize=4, linewidth=1)
+        ax.set(title=title, xlabel="sum of the column's two digits", xticks=range(0, 19, 3), ylim=(-0.03, 1.03))
+    np.atleast_1d(axes)[0].set_ylabel("digits wrong")
+    _share(np.atleast_1d(axes)[0].yaxis)
+    return figure
+
+
+def plot_found(tables):
+    """Digits right against attention on the column's own two digits, a point per seed and column. tables: {label: column_table}."""
+    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    for i, (label, table) in enumerate(tables.items()):
+        ax.plot(table["own"], table["right"], "os"[i % 2], color=COLORS[i], markersize=5, alpha=0.75, fillstyle=["full", "none"][i % 2], label=label)
+    ax.axhline(0.1, color="#888888", linestyle=":", linewidth=1.2)
+    ax.set(xlabel="attention on the two digits of the own column", ylabel="digits right", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    _share(ax.xaxis)
+    _share(ax.yaxis)
+    ax.legend(loc="upper left", fontsize=8)
     return figure
 
 
@@ -69,7 +119,7 @@ def plot_where_rows_look(patterns):
     figure, axes = plt.subplots(len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True)
     for ax, (title, pattern) in zip(np.atleast_1d(axes), patterns.items()):
         shown = np.ma.masked_where(np.arange(33)[None] > np.arange(21, 32)[:, None], np.asarray(pattern)[21:32])
-        image = ax.imshow(shown, aspect="auto", vmin=0, vmax=1, cmap="viridis")
+        image = ax.imshow(shown, aspect="auto", vmin=0, vmax=0.6, cmap="viridis")
         ax.set_yticks(range(11), [f"$Z_{{{i}}}$" for i in range(11)])
         ax.set(title=title, ylabel="row that writes")
         ax.grid(False)

@@ -6,16 +6,15 @@ So there is no fixed distance between a row and its column, as there is where th
 import numpy as np
 import pandas as pd
 import torch
-from scipy.optimize import minimize
 
 from _common import EQUALS, PLUS, attention_weights, generate
 from lab.fragility import wrong_digits
 from lab.frontier import Entry
 from lab.interventions import ablate_edges, edge_means, hooks
-from lab.ten_digits import DIGITS, FORMATS, column_patterns, digits_of
+from lab.ten_digits import DIGITS, FORMATS, column_patterns, digits_of, uniform_pairs
 
-__all__ = """FIRST_PASSES KINDS PLACES column_kinds errors_by_kind geometric_fit mean_attention fixed_attention attention_shares edge_costs
-             right_at_length""".split()
+__all__ = """FIRST_PASSES KINDS PLACES column_kinds errors_by_kind errors_by_sum column_table best_and_last look_to_look mean_attention
+             fixed_attention attention_shares edge_costs right_at_length""".split()
 
 FIRST_PASSES = {"763": Entry("763", seeds=range(4)), "777": Entry("777", seeds=range(10))}
 KINDS = ("none", "stopped", "generated", "rippled")
@@ -51,22 +50,44 @@ def errors_by_kind(model, a, b):
                         columns=["kind", "column", "digits", "wrong"])
 
 
-def geometric_fit(right, n):
-    """The geometric law p q^r that explains best, by likelihood, how many of n sums are right at each longest ripple r: (p, q).
+def errors_by_sum(model, a, b):
+    """How often a digit of columns 0..9 is wrong, by the sum of the column's two digits: a DataFrame (total, digits, wrong)."""
+    wrong, totals = wrong_digits(model, a, b)[:, :DIGITS], digits_of(a, DIGITS) + digits_of(b, DIGITS)
+    return pd.DataFrame([(total, int(here.sum()), int(wrong[here].sum())) for total in range(19) for here in [totals == total]],
+                        columns=["total", "digits", "wrong"])
 
-    right: counts, from r = 0. Raises ValueError for counts below 0 or above n.
+
+def look_to_look(history, start, end):
+    """By how much the share of validation sums right changes from one look to the next, later than step `start` up to step `end`:
+    the median of its absolute values over all looks and seeds. NaN where there are no two looks."""
+    part = history[(history["step"] > start) & (history["step"] <= end)].sort_values("step")
+    return float(part.groupby("seed")["exact"].diff().abs().median())
+
+
+def column_table(sweep, n=2_000, seed=1):
+    """Every column of every seed of a sweep, on n uniform sums: a DataFrame (seed, column, right, own, log_ratio).
+
+    right: the share of digits that are right, the right ones standing before them; own: mean attention on the column's own two
+    digits; log_ratio: log of the mean attention on a digit of the own column over that on the same operand's digit of the column
+    before, mean of both operands. NaN where there are no such digits (columns 0 and 10).
     """
-    right, r = np.asarray(right, dtype=float), np.arange(len(right))
-    if right.min() < 0 or right.max() > n:
-        raise ValueError(f"counts must lie between 0 and {n}, not {right.min():g} to {right.max():g}")
+    a, b = uniform_pairs(n, torch.Generator().manual_seed(seed))
+    tables = []
+    for each in sweep.outcomes["seed"]:
+        model = sweep.model(each)
+        shares = attention_shares(mean_attention(model, a, b))
+        ratios = [np.log(shares[f"own_{operand}"] / shares[f"before_{operand}"]) for operand in "xy"]
+        tables.append(pd.DataFrame({"seed": each, "column": shares["column"], "right": 1 - wrong_digits(model, a, b).double().mean(0).numpy(),
+                                    "own": shares["own_x"] + shares["own_y"], "log_ratio": sum(ratios) / 2}))
+    return pd.concat(tables, ignore_index=True)
 
-    def loss(logs):                                                                # -log p, -log q
-        share = np.clip(np.exp(-logs[0] - logs[1] * r), 1e-12, 1 - 1e-12)
-        return -(right * np.log(share) + (n - right) * np.log1p(-share)).sum() / n
 
-    starts = [(p, q) for p in (0.01, 1.0, 5.0) for q in (0.01, 0.3, 2.0)]
-    best = min((minimize(loss, start, bounds=[(0, 30), (0, 30)], method="L-BFGS-B") for start in starts), key=lambda found: found.fun)
-    return tuple(np.exp(-best.x).tolist())
+def best_and_last(history, after):
+    """Each seed's highest share of validation sums right from a step on, and its last: a DataFrame (best, last) by seed.
+
+    Of a training that ended before that step, all of it counts."""
+    late = history[history["step"] > min(after, history["step"].max() - 1)].sort_values("step")
+    return late.groupby("seed")["exact"].agg(best="max", last="last")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """What chapter 9 measures on the 763 and the 777, against slow formulas and on models whose answer is known."""
-import numpy as np
+import math
+from types import SimpleNamespace
+
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -8,8 +11,8 @@ from _common import VOCAB_SIZE, attention_weights
 from lab.fragility import right_sums, wrong_digits
 from lab.interventions import hooks
 from lab.small_transformer import SMALL_TRANSFORMERS
-from lab.ten_digit_study import (KINDS, PLACES, attention_shares, column_kinds, edge_costs, errors_by_kind, fixed_attention,
-                                 geometric_fit, mean_attention, right_at_length)
+from lab.ten_digit_study import (KINDS, PLACES, attention_shares, best_and_last, column_kinds, column_table, edge_costs, errors_by_kind,
+                                 errors_by_sum, fixed_attention, look_to_look, mean_attention, right_at_length)
 from lab.ten_digits import DIGITS, FORMATS, answer_pairs, digits_of, stratified_pairs, uniform_pairs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -118,13 +121,44 @@ def test_cutting_all_edges_is_cutting_what_the_sum_says():
         assert costs["all"] == int(wrong_digits(model, a, b)[:, 1:10].sum())
 
 
-def test_the_geometric_law_is_found():
-    r = np.arange(10)
-    for p, q in ((0.99, 0.97), (0.9, 0.5), (1.0, 0.999), (0.3, 0.9)):
-        assert geometric_fit(2_000 * p * q**r, 2_000) == pytest.approx((p, q), abs=2e-3)
-    assert geometric_fit(np.zeros(10), 2_000)[0] < 1e-6 and geometric_fit(np.full(10, 2_000), 2_000) == pytest.approx((1, 1))
-    with pytest.raises(ValueError, match="between 0 and 5"):
-        geometric_fit([6, 2], 5)
+def test_the_table_of_columns_reads_accuracy_and_attention():
+    seeds = [3, 8]
+    sweep = SimpleNamespace(outcomes=pd.DataFrame({"seed": seeds}), model=lambda seed: SMALL_TRANSFORMERS["777"].build(seed))
+    table, (a, b) = column_table(sweep, n=40, seed=5), some_pairs(40)
+    assert len(table) == 22 and table["seed"].unique().tolist() == seeds
+    model = sweep.model(8)
+    sequences = FORMATS["plain"].sequences(a, b)
+    weights = attention_weights(model, sequences[:, :-1])[0][:, 0].double().mean(0)                # (33, 33)
+    row = table[(table["seed"] == 8) & (table["column"] == 3)].iloc[0]
+    assert row["own"] == pytest.approx(float(weights[24, 6] + weights[24, 17]), rel=1e-5)
+    expected = (math.log(weights[24, 6] / weights[24, 7]) + math.log(weights[24, 17] / weights[24, 18])) / 2
+    assert row["log_ratio"] == pytest.approx(expected, rel=1e-4)
+    with torch.no_grad():
+        written = model(sequences[:, :-1])[:, 24].argmax(-1)
+    assert row["right"] == float((written == digits_of(a + b, 11)[:, 3]).double().mean())
+    assert table.loc[table["column"] == 0, "log_ratio"].isna().all() and table.loc[table["column"] == 10, "own"].isna().all()
+
+
+def test_errors_by_sum():
+    a, b, _ = stratified_pairs(20, 3)
+    assert errors_by_sum(Scripted(lambda a, b: a + b), a, b)["wrong"].sum() == 0
+    table = errors_by_sum(Scripted(without_ripples), a, b).set_index("total")
+    assert table["digits"].sum() == DIGITS * len(a) and table.index.tolist() == list(range(19))
+    total = digits_of(a, 10) + digits_of(b, 10)
+    lost = torch.cat([torch.zeros(len(a), 1, dtype=torch.bool), (column_kinds(a, b) == 3)[:, :9]], dim=1)
+    assert [int(lost[total == s].sum()) for s in range(19)] == table["wrong"].tolist()
+
+
+def test_look_to_look():
+    history = pd.DataFrame({"seed": [1, 1, 1, 2, 2, 2], "step": [30, 10, 20] * 2, "exact": [0.2, 0.9, 0.5, 0.7, 0.0, 0.1]})
+    assert look_to_look(history, 0, 30) == pytest.approx((0.3 + 0.4) / 2) and look_to_look(history, 0, 20) == pytest.approx(0.25)
+    assert math.isnan(look_to_look(history, 20, 30))
+
+
+def test_best_and_last():
+    history = pd.DataFrame({"seed": [1, 1, 1, 2, 2, 2], "step": [30, 10, 20] * 2, "exact": [0.2, 0.9, 0.5, 0.7, 0.0, 0.1]})
+    assert best_and_last(history, 10).to_dict("index") == {1: {"best": 0.5, "last": 0.2}, 2: {"best": 0.7, "last": 0.7}}
+    assert best_and_last(history, 5).loc[1, "best"] == 0.9 and best_and_last(history, 99).loc[1, "best"] == 0.2
 
 
 def test_length():
