@@ -17,11 +17,13 @@ import pandas as pd
 from lab.fleets import FleetConfig, Recipe
 from lab.sweeps import BOOK_FLEETS, finished_sweep, read_sweep, read_sweep_folder
 
-__all__ = "FACTORS STEPS second_pass second_passes read_second_passes finished_second_passes outcomes_of main_effects".split()
+__all__ = "SCHEDULES FACTORS AS_PUBLISHED STEPS second_pass second_passes read_second_passes finished_second_passes outcomes_of main_effects".split()
 
 STEPS = 8_000
-FACTORS = {"schedule": ("flat", "cosine", "published"), "weight_decay": (0.1, 0.01), "batch_size": (128, 256),
+SCHEDULES = ("flat", "cosine", "published")
+FACTORS = {"schedule": ("flat", "cosine"), "weight_decay": (0.1, 0.01), "batch_size": (128, 256),
            "digits": ("one to ten", "ten")}          # first in each: as the first pass ended
+AS_PUBLISHED = {"schedule": "published", "weight_decay": 0.01, "batch_size": 256, "digits": "one to ten"}       # as its code has it
 
 
 def second_pass(start_from, model, schedule="flat", weight_decay=0.1, batch_size=128, digits="one to ten", steps=STEPS):
@@ -31,9 +33,9 @@ def second_pass(start_from, model, schedule="flat", weight_decay=0.1, batch_size
     "published", the first `steps` of such a schedule of 200,000 steps. digits: both operands below 10^n, n uniform on
     1..10, or n = 10. Raises ValueError for other levels.
     """
-    for name, value in (("schedule", schedule), ("digits", digits)):
-        if value not in FACTORS[name]:
-            raise ValueError(f"{name} may be one of {', '.join(FACTORS[name])}, not {value!r}")
+    for name, value, allowed in (("schedule", schedule, SCHEDULES), ("digits", digits, FACTORS["digits"])):
+        if value not in allowed:
+            raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {value!r}")
     whole = 200_000 if schedule == "published" else steps
     rates = (dict(lr=0.002, final_lr=0.002, warmup_steps=0) if schedule == "flat" else
              dict(lr=0.005, final_lr=0.0001, warmup_steps=whole // 50, schedule_steps=None if whole == steps else whole))
@@ -59,10 +61,12 @@ def read_second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FA
 
 
 def finished_second_passes(first, progress=True):
-    """All arms from a first pass (a Sweep), each the book's, else your own, else trained now: [(levels, Sweep), ...]."""
+    """All arms from a first pass (a Sweep), and last the published one, each the book's, else your own, else trained now:
+    [(levels, Sweep), ...]."""
     name, seeds = first.path.name, first.outcomes["seed"].tolist()
+    arms = [*second_passes(name, first.path.parent), (AS_PUBLISHED, second_pass(name, first.config.model, **AS_PUBLISHED))]
     return [(levels, finished_sweep(config, seeds, f"second pass: {', '.join(map(str, levels.values()))}", progress))
-            for levels, config in second_passes(name, first.path.parent)]
+            for levels, config in arms]
 
 
 def outcomes_of(first, arms):

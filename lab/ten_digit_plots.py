@@ -2,7 +2,7 @@
 from _common import *
 from lab.plots import LINES
 
-__all__ = "plot_scores plot_validation plot_columns plot_by_ripple plot_by_sum plot_found plot_where_rows_look plot_effects plot_second_passes".split()
+__all__ = "plot_scores plot_validation plot_columns plot_by_ripple plot_found plot_where_rows_look plot_effects plot_second_passes".split()
 
 MARKS = "osD^vP*X"
 
@@ -85,21 +85,6 @@ def plot_by_ripple(panels):
     return figure
 
 
-def plot_by_sum(panels):
-    """Share of digits wrong by the sum of their column's two digits, one panel per group, one line per seed.
-
-    panels: {title: {seed: table of lab.ten_digit_study.errors_by_sum}}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
-    for ax, (title, tables) in zip(np.atleast_1d(axes), panels.items()):
-        for i, table in enumerate(tables.values()):
-            ax.plot(table["total"], table["wrong"] / table["digits"], marker=MARKS[i % len(MARKS)], color=COLORS[i % 6],
-                    linestyle=LINES[i % len(LINES)], markersize=4, linewidth=1)
-        ax.set(title=title, xlabel="sum of the column's two digits", xticks=range(0, 19, 3), ylim=(-0.03, 1.03))
-    np.atleast_1d(axes)[0].set_ylabel("digits wrong")
-    _share(np.atleast_1d(axes)[0].yaxis)
-    return figure
-
-
 def plot_found(tables):
     """Digits right against attention on the column's own two digits, a point per seed and column. tables: {label: column_table}."""
     figure, ax = plt.subplots(figsize=(7.5, 3.6))
@@ -129,19 +114,22 @@ def plot_where_rows_look(patterns):
 
 
 def plot_effects(effects, means):
-    """What each factor does: a point per seed, and the mean with its interval.
+    """By how much each change of a recipe multiplies the number of wrong sums: a point per seed, and the mean with its interval.
 
-    effects: DataFrame (name, seed, effect), in percentage points; means: DataFrame (name, mean, low, high), drawn in its order.
+    effects: DataFrame (name, seed, factor); means: DataFrame (name, factor, low, high), drawn in its order. Logarithmic scale.
     """
-    figure, ax = plt.subplots(figsize=(8, 0.55 * len(means) + 1.2))
+    figure, ax = plt.subplots(figsize=(8, 0.62 * len(means) + 1.2))
     for row, each in enumerate(means.itertuples()):
         part = effects[effects["name"] == each.name].sort_values("seed")
-        ax.plot(part["effect"], [row + 0.2] * len(part), "o", color=COLORS[0], markersize=5, alpha=0.8, label="one seed" if row == 0 else None)
-        ax.errorbar([each.mean], [row - 0.12], xerr=[[each.mean - each.low], [each.high - each.mean]], fmt="D", color=COLORS[1], capsize=3,
-                    markersize=5, label="mean, 95 % interval" if row == 0 else None)
-    ax.axvline(0, color="#888888", linewidth=1)
+        ax.plot(part["factor"], [row + 0.2] * len(part), "o", color=COLORS[0], markersize=5, alpha=0.8, label="one seed" if row == 0 else None)
+        ax.errorbar([each.factor], [row - 0.12], xerr=[[each.factor - each.low], [each.high - each.factor]], fmt="D", color=COLORS[1],
+                    capsize=3, markersize=5, label="geometric mean, 95 % interval" if row == 0 else None)
+    ax.axvline(1, color="#888888", linewidth=1)
     ax.set_yticks(range(len(means)), list(means["name"]))
-    ax.set(xlabel="change of the share right, in percentage points", ylim=(len(means) - 0.5, -0.5))
+    ax.set(xscale="log", xlabel="wrong sums, times", ylim=(len(means) - 0.5, -0.5))
+    ticks = [t for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100) if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.minorticks_off()
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
 

@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 
 from _common import EQUALS, PLUS, attention_weights, generate
-from lab.fragility import wrong_digits
+from lab.fragility import right_sums, wrong_digits
 from lab.frontier import Entry
 from lab.interventions import ablate_edges, edge_means, hooks
 from lab.ten_digits import DIGITS, FORMATS, column_patterns, digits_of, uniform_pairs
 
-__all__ = """FIRST_PASSES KINDS PLACES column_kinds errors_by_kind errors_by_sum column_table best_and_last look_to_look mean_attention
-             fixed_attention attention_shares edge_costs right_at_length""".split()
+__all__ = """FIRST_PASSES KINDS PLACES column_kinds errors_by_kind column_table best_and_last look_to_look mean_attention fixed_attention
+             fixed_and_free given_places attention_shares edge_costs right_at_length""".split()
 
 FIRST_PASSES = {"763": Entry("763", seeds=range(4)), "777": Entry("777", seeds=range(10))}
 KINDS = ("none", "stopped", "generated", "rippled")
@@ -48,13 +48,6 @@ def errors_by_kind(model, a, b):
     return pd.DataFrame([(kind, column + 1, int(here.sum()), int(wrong[:, column][here].sum())) for k, kind in enumerate(KINDS)
                          for column in range(DIGITS) for here in [kinds[:, column] == k]],
                         columns=["kind", "column", "digits", "wrong"])
-
-
-def errors_by_sum(model, a, b):
-    """How often a digit of columns 0..9 is wrong, by the sum of the column's two digits: a DataFrame (total, digits, wrong)."""
-    wrong, totals = wrong_digits(model, a, b)[:, :DIGITS], digits_of(a, DIGITS) + digits_of(b, DIGITS)
-    return pd.DataFrame([(total, int(here.sum()), int(wrong[here].sum())) for total in range(19) for here in [totals == total]],
-                        columns=["total", "digits", "wrong"])
 
 
 def look_to_look(history, start, end):
@@ -113,6 +106,31 @@ def fixed_attention(model, pattern):
     """A context manager in which the model attends as `pattern` (T, T) says, whatever it reads."""
     return hooks(model.blocks[0].attn.pattern.register_forward_hook(
         lambda module, args, weights: pattern[:weights.shape[-2], :weights.shape[-1]].expand_as(weights)))
+
+
+def fixed_and_free(model, a, b):
+    """The share of sums that a model has right with its attention fixed at the mean over these sums, and with its own: two floats."""
+    free = right_sums(model, a, b).double().mean().item()
+    with fixed_attention(model, mean_attention(model, a, b)):
+        return right_sums(model, a, b).double().mean().item(), free
+
+
+def given_places(model, columns):
+    """A context manager in which the rows that write these columns (0..9) look where they should, ten to one: X_i and Y_i with a
+    weight of 10, X_(i-1) and Y_(i-1) with 1, nothing else. All other rows attend as they did. Raises ValueError for column 10."""
+    if not set(columns) <= set(range(DIGITS)):
+        raise ValueError(f"columns may be 0 to {DIGITS - 1}, not {sorted(columns)}")
+
+    def replaced(module, args, weights):                                           # (B, 1, T, T)
+        weights = weights.clone()
+        for column in columns:
+            row = torch.zeros(weights.shape[-1])
+            for name, place in places_of(column).items():
+                row[place] = 0 if name == "last" else 10 if name.startswith("own") else 1
+            weights[:, :, 21 + column] = row / row.sum()
+        return weights
+
+    return hooks(model.blocks[0].attn.pattern.register_forward_hook(replaced))
 
 
 def attention_shares(pattern):

@@ -12,7 +12,7 @@ from lab.fragility import right_sums, wrong_digits
 from lab.interventions import hooks
 from lab.small_transformer import SMALL_TRANSFORMERS
 from lab.ten_digit_study import (KINDS, PLACES, attention_shares, best_and_last, column_kinds, column_table, edge_costs, errors_by_kind,
-                                 errors_by_sum, fixed_attention, look_to_look, mean_attention, right_at_length)
+                                 fixed_and_free, fixed_attention, given_places, look_to_look, mean_attention, right_at_length)
 from lab.ten_digits import DIGITS, FORMATS, answer_pairs, digits_of, stratified_pairs, uniform_pairs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -91,6 +91,25 @@ def test_attention_is_replaced_and_put_back():
         assert torch.equal(attention_weights(model, tokens[:, :30])[0][3, 0], pattern[:30, :30])
         assert not torch.equal(model(tokens), before)
     assert torch.equal(model(tokens), before)
+    fixed, free = fixed_and_free(model, a, b)
+    assert free == float(right_sums(model, a, b).double().mean())
+    with fixed_attention(model, pattern):
+        assert fixed == float(right_sums(model, a, b).double().mean())
+
+
+def test_rows_are_given_their_places_and_no_others():
+    model, (a, b) = SMALL_TRANSFORMERS["777"].build(4), some_pairs(30)
+    tokens = FORMATS["plain"].sequences(a, b)[:, :-1]
+    own = attention_weights(model, tokens)[0]
+    with given_places(model, [0, 4]):
+        given = attention_weights(model, tokens)[0]
+    others = [row for row in range(33) if row not in (21, 25)]
+    assert torch.equal(given[:, :, others], own[:, :, others])
+    shares = attention_shares(given[3, 0])
+    assert shares.loc[4, ["own_x", "own_y", "before_x", "before_y"]].tolist() == pytest.approx([10 / 22, 10 / 22, 1 / 22, 1 / 22])
+    assert shares.loc[0, ["own_x", "own_y"]].tolist() == [0.5, 0.5] and shares.loc[[0, 4], "rest"].abs().max() < 1e-6
+    with pytest.raises(ValueError, match="columns may be 0 to 9, not \\[3, 10\\]"):
+        given_places(model, [10, 3])
 
 
 def test_attention_shares_look_where_the_digits_stand():
@@ -137,16 +156,6 @@ def test_the_table_of_columns_reads_accuracy_and_attention():
         written = model(sequences[:, :-1])[:, 24].argmax(-1)
     assert row["right"] == float((written == digits_of(a + b, 11)[:, 3]).double().mean())
     assert table.loc[table["column"] == 0, "log_ratio"].isna().all() and table.loc[table["column"] == 10, "own"].isna().all()
-
-
-def test_errors_by_sum():
-    a, b, _ = stratified_pairs(20, 3)
-    assert errors_by_sum(Scripted(lambda a, b: a + b), a, b)["wrong"].sum() == 0
-    table = errors_by_sum(Scripted(without_ripples), a, b).set_index("total")
-    assert table["digits"].sum() == DIGITS * len(a) and table.index.tolist() == list(range(19))
-    total = digits_of(a, 10) + digits_of(b, 10)
-    lost = torch.cat([torch.zeros(len(a), 1, dtype=torch.bool), (column_kinds(a, b) == 3)[:, :9]], dim=1)
-    assert [int(lost[total == s].sum()) for s in range(19)] == table["wrong"].tolist()
 
 
 def test_look_to_look():

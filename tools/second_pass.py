@@ -1,13 +1,14 @@
 """Train on from a stored sweep of the 763, in every arm of the factorial: `python -m tools.second_pass 763-1a2b3c4d`.
 
-24 arms of 8,000 steps (lab/second_pass.py), each from the same final weights. Interrupt it as you like: it goes on.
+16 arms of 8,000 steps and the published one (lab/second_pass.py), each from the same final weights. Interrupt it as you like: it
+goes on.
 """
 import argparse
 from pathlib import Path
 
 import joblib
 
-from lab.second_pass import FACTORS, STEPS, read_second_passes, second_passes
+from lab.second_pass import AS_PUBLISHED, FACTORS, STEPS, read_second_passes, second_pass, second_passes
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, parse_seeds, read_sweep_folder, sweep
 
@@ -16,7 +17,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("start", help="the folder name of a stored sweep, for example 763-1a2b3c4d")
     parser.add_argument("--seeds", help="0:8, or 3,5,7:9 (default: all that the sweep holds)")
-    parser.add_argument("--schedules", nargs="+", choices=FACTORS["schedule"], default=FACTORS["schedule"])
+    parser.add_argument("--schedules", nargs="+", choices=FACTORS["schedule"], help="only the arms with these")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"steps of each arm (default {STEPS:,})")
     parser.add_argument("--jobs", type=int, default=2, help="fleets side by side, one thread each (default 2)")
     parser.add_argument("--fleet", type=int, default=4, help="seeds per fleet (default 4)")
@@ -28,13 +29,16 @@ def main(arguments=None):
         seeds = parse_seeds(options.seeds) if options.seeds else stored
         if not set(seeds) <= set(stored):
             raise ValueError(f"{options.start} lacks seeds {sorted(set(seeds) - set(stored))}")
-        arms = second_passes(options.start, options.folder, options.steps, options.schedules)
+        schedules = options.schedules or FACTORS["schedule"]
+        arms = second_passes(options.start, options.folder, options.steps, schedules)
+        if not options.schedules:
+            arms.append((AS_PUBLISHED, second_pass(options.start, arms[0][1].model, **AS_PUBLISHED, steps=options.steps)))
     except (ValueError, DamagedRun) as error:
         parser.error(str(error))
     with joblib.parallel_config(backend="loky"):
         for levels, config in arms:
             sweep(config, seeds, options.fleet, options.jobs, options.folder, options.device)
-    table = read_second_passes(options.start, options.folder, options.steps, options.schedules)
+    table = read_second_passes(options.start, options.folder, options.steps, schedules)
     table = table[table["seed"].isin(seeds)]
     print(table.groupby(list(FACTORS))[["board_before", "board_right"]].median().to_string())
 
