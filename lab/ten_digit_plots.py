@@ -59,7 +59,7 @@ def plot_columns(panels, scores):
         image = ax.imshow(np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis")
         for row, k in enumerate(order):
             for column, share in enumerate(np.asarray(shares)[k, ::-1]):
-                ax.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color="black" if share > 0.6 else "white")
+                ax.text(column, row, f"{100 * share:.1f}" if 0.95 <= share < 0.9995 else f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color="black" if share > 0.6 else "white")
             ax.text(10.7, row, f"{100 * scores[title][k]:.1f} %", va="center", fontsize=8.5)
         ax.set_yticks([])
         ax.set(ylabel=title)
@@ -139,11 +139,12 @@ def plot_second_passes(panels, before):
 
     panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start}."""
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
+    lowest = min(history["exact"].min() for history in panels.values())
     for ax, (title, history) in zip(axes, panels.items()):
         for (_, seed), part in history.groupby(["sweep", "seed"]):
             i = list(before).index(seed)
             ax.plot([0, *part["step"]], [before[seed], *part["exact"]], color=COLORS[i % 6], linewidth=0.8, alpha=0.6)
-        ax.set(title=title, xlabel="step of the second pass", ylim=(-0.03, 1.03))
+        ax.set(title=title, xlabel="step of the second pass", ylim=(lowest - 0.05, 1.02))
         ax.xaxis.set_major_locator(plt.MaxNLocator(4))
         ax.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     axes[0].set_ylabel("validation sums right")
