@@ -17,7 +17,8 @@ import pandas as pd
 from lab.fleets import FleetConfig, Recipe
 from lab.sweeps import BOOK_FLEETS, finished_sweep, read_sweep, read_sweep_folder
 
-__all__ = "SCHEDULES FACTORS AS_PUBLISHED STEPS second_pass second_passes read_second_passes finished_second_passes outcomes_of main_effects".split()
+__all__ = """SCHEDULES FACTORS AS_PUBLISHED STEPS second_pass second_passes factorial_and_published read_second_passes
+             finished_second_passes outcomes_of main_effects""".split()
 
 STEPS = 8_000
 SCHEDULES = ("flat", "cosine", "published")
@@ -53,6 +54,12 @@ def second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS
     return [(levels, second_pass(start_from, model, **levels, steps=steps)) for levels in arms]
 
 
+def factorial_and_published(start_from, folder=BOOK_FLEETS, steps=STEPS):
+    """The arms of the factorial and last the published one: [(levels, FleetConfig), ...]. Raises store.DamagedRun."""
+    arms = second_passes(start_from, folder, steps)
+    return [*arms, (AS_PUBLISHED, second_pass(start_from, arms[0][1].model, **AS_PUBLISHED, steps=steps))]
+
+
 def read_second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS["schedule"]):
     """What is stored of the arms: a DataFrame, one row per arm and seed: levels, `board_before`, outcomes, sweep name."""
     before = read_sweep_folder(Path(folder) / start_from)
@@ -63,10 +70,9 @@ def read_second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FA
 def finished_second_passes(first, progress=True):
     """All arms from a first pass (a Sweep), and last the published one, each the book's, else your own, else trained now:
     [(levels, Sweep), ...]."""
-    name, seeds = first.path.name, first.outcomes["seed"].tolist()
-    arms = [*second_passes(name, first.path.parent), (AS_PUBLISHED, second_pass(name, first.config.model, **AS_PUBLISHED))]
+    seeds = first.outcomes["seed"].tolist()
     return [(levels, finished_sweep(config, seeds, f"second pass: {', '.join(map(str, levels.values()))}", progress))
-            for levels, config in arms]
+            for levels, config in factorial_and_published(first.path.name, first.path.parent)]
 
 
 def outcomes_of(first, arms):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import joblib
 
-from lab.second_pass import AS_PUBLISHED, FACTORS, STEPS, read_second_passes, second_pass, second_passes
+from lab.second_pass import FACTORS, STEPS, factorial_and_published, read_second_passes, second_passes
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, parse_seeds, read_sweep_folder, sweep
 
@@ -30,9 +30,8 @@ def main(arguments=None):
         if not set(seeds) <= set(stored):
             raise ValueError(f"{options.start} lacks seeds {sorted(set(seeds) - set(stored))}")
         schedules = options.schedules or FACTORS["schedule"]
-        arms = second_passes(options.start, options.folder, options.steps, schedules)
-        if not options.schedules:
-            arms.append((AS_PUBLISHED, second_pass(options.start, arms[0][1].model, **AS_PUBLISHED, steps=options.steps)))
+        arms = (second_passes(options.start, options.folder, options.steps, schedules) if options.schedules else
+                factorial_and_published(options.start, options.folder, options.steps))
     except (ValueError, DamagedRun) as error:
         parser.error(str(error))
     with joblib.parallel_config(backend="loky"):
