@@ -11,7 +11,7 @@ from _common import EQUALS, PLUS, attention_weights, generate
 from lab.fragility import right_sums, wrong_digits
 from lab.frontier import Entry
 from lab.interventions import ablate_edges, edge_means, hooks
-from lab.ten_digits import DIGITS, FORMATS, column_patterns, digits_of, uniform_pairs
+from lab.ten_digits import DIGITS, FORMATS, _ripples, column_patterns, digits_of, uniform_pairs
 
 __all__ = """FIRST_PASSES KINDS PLACES column_kinds errors_by_kind column_table best_and_last look_to_look mean_attention fixed_attention
              fixed_and_free given_places attention_shares edge_costs right_at_length""".split()
@@ -33,13 +33,7 @@ def column_kinds(a, b):
     carry came in. Only for a digit sum of 9 does one have to know more than the column's own two digits.
     """
     generates, propagates = column_patterns(a, b)                                  # (N, 10) each
-    carries = digits_of(a + b, DIGITS + 1) != digits_of(_without_carries(a, b), DIGITS + 1)        # into columns 0..10
-    return torch.where(generates, 2, torch.where(propagates, 1 + 2 * carries[:, :DIGITS], 0))
-
-
-def _without_carries(a, b):
-    """The sum with every carry dropped."""
-    return ((digits_of(a, DIGITS) + digits_of(b, DIGITS)) % 10 * 10 ** torch.arange(DIGITS)).sum(1)
+    return torch.where(generates, 2, torch.where(propagates, 1 + 2 * (_ripples(a, b) > 0), 0))
 
 
 def errors_by_kind(model, a, b):
