@@ -24,7 +24,7 @@ TOO_FEW = {"censuses.py": {'runs_of("reference")': 'runs_of("reference", [42, 43
            "interventions.py": {"PER_CLASS = 1_000": "PER_CLASS = 20"},
            "modular.py": {"epochs: int = _setting(25_000": "epochs: int = _setting(20", "measure_every: int = _setting(100": "measure_every: int = _setting(10"},
            "modular_runs.py": {'"epochs": 10_000': '"epochs": 20', '"measure_every": 50': '"measure_every": 10', "range(30)": "range(20)", "{3.0: 3, 1.0: 3, 0.3: 2, 0.0: 2}": "{3.0: 1, 1.0: 1, 0.0: 1}"},
-           "frontier.py": {"range(40), range(100, 140)": "range(2), range(100, 102)", "_777, range(16)": "_777, range(2)", "seeds=range(32)": "seeds=range(2)", '"8": range(100, 108), "12, random start": range(100, 108)': '"8": [100], "12, random start": [100]',
+           "frontier.py": {"range(40), range(100, 140)": "range(2), range(100, 102)", "_777, range(16)": "_777, range(2)", '"8": range(100, 108), "12, random start": range(100, 108)': '"8": [100], "12, random start": [100]',
                            "LOOK = 250": "LOOK = 50", '("tries", 16)': '("tries", 2), ("try_steps", 100)'},
            "fleets.py": {"steps: int = 60_000": "steps: int = 100", "evaluate_every: int = 2_000": "evaluate_every: int = 100"},
            "sweeps.py": {"Recipe(steps=12_000,": "Recipe(steps=100,", "evaluate_every=1_000, stop_after_perfect=None)\n\n\n# The 763": "evaluate_every=100, stop_after_perfect=None)\n\n\n# The 763",
