@@ -728,7 +728,7 @@ def plot_training(history, floor=None):
             known = [(e, value) for e, value in zip(history["epoch"], history[name]) if value is not None]
             right.plot(*zip(*known), style, label=label)
     right.set(xlabel="epoch", ylabel="exact match", ylim=(-0.02, 1.02))
-    right.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    right.yaxis.set_major_formatter("{x:.0%}")
     right.legend()
     return figure
 

@@ -1,9 +1,9 @@
 """Figures of chapter 6: maps beside interventions, patches, probes, embeddings. Each helper returns its figure."""
 from _common import *
 from lab.interventions import DIGITS, LABELS
+from lab.plots import MARKERS
 
 __all__ = "plot_answer_rows plot_agreement plot_patches plot_probes plot_embeddings".split()
-MARKERS = "osD^vPX"
 
 
 def plot_answer_rows(weights=None, effects=None):
@@ -83,7 +83,7 @@ def plot_probes(table):
         ax.axhline(0.5, color="#888888", linestyle="--", linewidth=0.8)
         ax.set_xticks(range(11), LABELS[:11])
         ax.set(title=["before layer 1", "after layer 1", "after layer 2"][depth] if depth < 3 else f"depth {depth}", xlabel="position")
-    axes[0].yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    axes[0].yaxis.set_major_formatter("{x:.0%}")
     axes[0].set_ylabel("held-out accuracy")
     axes[0].legend(fontsize=8, loc="upper right")
     return figure

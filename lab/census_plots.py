@@ -1,16 +1,10 @@
 """Figures of the censuses: error by kind of sum, sampling distributions, reliability. Each helper returns its figure."""
 from _common import *
 from lab.calibration import reliability
+from lab.plots import LINES, MARKERS
 from lab.sampling import miss_probability
 
 __all__ = "plot_error_by_kind plot_miss plot_designs plot_reliability plot_confidence_by_kind".split()
-
-MARKERS = ["o", "s", "^", "D", "v"]
-STYLES = ["-", "--", "-.", ":", (0, (5, 1))]
-
-
-def _percent(axis):
-    axis.set_major_formatter(lambda value, position: f"{value:.0%}")
 
 
 def plot_error_by_kind(rates, titles):
@@ -23,9 +17,9 @@ def plot_error_by_kind(rates, titles):
         for i, (group, table) in enumerate(groups.items()):
             kinds = np.arange(table.shape[1])
             ax.plot(kinds, table.T, color=COLORS[i], linewidth=0.7, alpha=0.5)
-            ax.plot(kinds, table.mean(0), linestyle=STYLES[i], marker=MARKERS[i], color=COLORS[i], linewidth=2.2, label=group)
+            ax.plot(kinds, table.mean(0), linestyle=LINES[i], marker=MARKERS[i], color=COLORS[i], linewidth=2.2, label=group)
         ax.set(xlabel=titles[way], xticks=kinds, ylim=(-0.03, 1.03))
-        _percent(ax.yaxis)
+        ax.yaxis.set_major_formatter("{x:.0%}")
     axes[0].set_ylabel("share wrong")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups))
     return figure
@@ -37,7 +31,7 @@ def plot_miss(sizes, marks, largest=2000):
     figure, ax = plt.subplots(figsize=(7, 3.4))
     n = np.unique(np.geomspace(1, largest, 300).round())
     for i, (rate, label) in enumerate(marks.items()):
-        ax.semilogx(n, miss_probability(rate, n), color=COLORS[i], linestyle=STYLES[i], linewidth=2, label=label)
+        ax.semilogx(n, miss_probability(rate, n), color=COLORS[i], linestyle=LINES[i], linewidth=2, label=label)
     for size in sizes:
         ax.axvline(size, color="#888888", linewidth=0.8)
         ax.text(size, 1.03, f"{size} cases", ha="center", fontsize=9)
@@ -80,11 +74,12 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
                 rows = reliability(table, n_bins).query("cases >= @fewest")
                 bins = np.minimum((rows["confidence"] * n_bins).astype(int), n_bins - 1)
                 line = rows.set_index(bins).reindex(range(n_bins))                  # an empty bin breaks the line
-                ax.plot(line["confidence"], line["right"], color=COLORS[i], linestyle=STYLES[i], linewidth=1.1)
+                ax.plot(line["confidence"], line["right"], color=COLORS[i], linestyle=LINES[i], linewidth=1.1)
                 ax.scatter(rows["confidence"], rows["right"], s=12 + 100 * rows["cases"] / max(1, rows["cases"].sum()), marker=MARKERS[i],
                            color=COLORS[i], linewidths=0, alpha=0.75, label=None if j else group, zorder=3)
         ax.set(title=panel, xlabel="confidence", xlim=(-0.02, 1.05), ylim=(-0.03, 1.05))
-        _percent(ax.xaxis), _percent(ax.yaxis)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter("{x:.0%}")
     axes[0].set_ylabel("share right")
     legend = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups))
     for handle in legend.legend_handles:
@@ -102,5 +97,5 @@ def plot_confidence_by_kind(confidences):
                patch_artist=True, widths=0.55, boxprops={"facecolor": COLORS[5], "edgecolor": "#333333"},
                medianprops={"color": "#000000", "linewidth": 2}, whiskerprops={"color": "#333333"}, capprops={"color": "#333333"})
     ax.set(xlabel="confidence of the first four tokens written", xlim=(-0.02, 1.02))
-    _percent(ax.xaxis)
+    ax.xaxis.set_major_formatter("{x:.0%}")
     return figure

@@ -93,7 +93,7 @@ def plot_recovery(panels):
         ax.set_xticks([3e-4, 1e-3, 1e-2, 0.1], ["0", "0.1 %", "1 %", "10 %"])
         ax.legend(fontsize=8, loc="center left")
     axes[0, 0].set(ylabel="share of starts that add", ylim=(-0.04, 1.06))
-    axes[0, 0].yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    axes[0, 0].yaxis.set_major_formatter("{x:.0%}")
     return figure
 
 
@@ -108,6 +108,6 @@ def plot_blind_spots(results):
         ax.set(xlabel=what)
         ax.set_xticks(range(11) if "nines" in what else range(10))
     axes[0].set_ylabel("share wrong")
-    axes[0].yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    axes[0].yaxis.set_major_formatter("{x:.0%}")
     axes[0].legend(fontsize=8, loc="upper left")
     return figure

@@ -5,10 +5,6 @@ from lab.plots import LINES
 from lab.stats import kaplan_meier
 
 
-def _share(ax):
-    ax.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
-
-
 def plot_band(excess, accuracy, mine):
     """Two bands of curves with one run drawn over them: excess loss in digits at chance, and exact match.
 
@@ -26,7 +22,7 @@ def plot_band(excess, accuracy, mine):
         ax.set(xlabel="epoch", xlim=(0, last + 1))
     left.set(ylabel="excess loss (digits at chance)", ylim=(-0.2, 4.2))
     right.set(ylabel="exact match on test sums", ylim=(-0.03, 1.05))
-    _share(right)
+    right.yaxis.set_major_formatter("{x:.0%}")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -45,7 +41,7 @@ def plot_waiting(left_groups, right_groups, limit, titles):
         ax.set(xlabel="epoch", xlim=(0, limit * 1.02), ylim=(-0.03, 1.05), title=title)
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     axes[0].set_ylabel("share of runs not there yet")
-    _share(axes[0])
+    axes[0].yaxis.set_major_formatter("{x:.0%}")
     return figure
 
 
@@ -104,7 +100,7 @@ def plot_map_curves(cells):
             ax.plot(steps, run.history["accuracy"], linestyle="-", marker=".", markersize=2, linewidth=1.4, color=COLORS[1], label="test sums")
         ax.set(xscale="log", ylim=(-0.03, 1.05), xlabel="step")
         ax.set_title(title, fontsize=10)
-        _share(ax)
+        ax.yaxis.set_major_formatter("{x:.0%}")
     for ax in axes[:, 0]:
         ax.set_ylabel("exact match")
     handles = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1]))

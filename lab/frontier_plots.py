@@ -48,7 +48,7 @@ def plot_rates(table, groups):
     ax.axvline(0.5, color="#888888", linestyle=":", linewidth=1)
     ax.set_yticks(range(len(table)), [f"{label}  ({n})" for label, n in zip(table["label"], table["seeds"])])
     ax.set(xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5), xlabel="share of seeds that succeed")
-    ax.xaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    ax.xaxis.set_major_formatter("{x:.0%}")
     figure.legend(fontsize=8, loc="outside lower center", ncols=len(groups))
     return figure
 
@@ -62,7 +62,7 @@ def plot_trajectory(table, names):
     for name, label, style in (("exact", "uniform", "-"), ("ripple_exact", "stratified", "--")):
         left.plot(table["step"], table[name], style, color=COLORS[name != "exact"], label=label)
     left.set(ylabel="sums right (validation)", ylim=(-0.03, 1.05))
-    left.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    left.yaxis.set_major_formatter("{x:.0%}")
     middle.plot(table["step"], table["log_ratio"], color=COLORS[0])
     middle.axhline(math.log(10), color="#666666", linestyle="--", linewidth=1)
     middle.annotate("ln 10", (table["step"].max(), math.log(10)), textcoords="offset points", xytext=(0, 3), ha="right", fontsize=9)

@@ -3,6 +3,7 @@ from _common import *
 from lab.stats import kaplan_meier
 
 LINES = ["-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1))]
+MARKERS = "osD^vP*X"
 
 
 def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still learning"):
@@ -36,7 +37,7 @@ def plot_staircase(history, columns, limit=None):
     for i, (name, label) in enumerate(columns.items()):
         right.plot(history["epoch"], history[name], ["-", "--", "-.", ":"][i % 4], color=COLORS[i], label=label)
     right.set(ylabel="column right", ylim=(-0.02, 1.04))
-    right.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    right.yaxis.set_major_formatter("{x:.0%}")
     for ax in (left, middle, right):
         ax.set_xlabel("epoch")
     middle.legend(loc="lower right")

@@ -1,14 +1,8 @@
 """Figures of chapter 9. Each helper returns its figure."""
 from _common import *
-from lab.plots import LINES
+from lab.plots import LINES, MARKERS
 
 __all__ = "plot_scores plot_validation plot_columns plot_by_ripple plot_found plot_where_rows_look plot_effects plot_second_passes".split()
-
-MARKS = "osD^vP*X"
-
-
-def _share(axis):
-    axis.set_major_formatter(lambda value, position: f"{value:.0%}")
 
 
 def plot_scores(groups, published):
@@ -24,7 +18,7 @@ def plot_scores(groups, published):
     ax.axvline(0.99, color="#888888", linestyle=":", linewidth=1.2)
     ax.set_yticks(range(len(groups)), list(groups))
     ax.set(xlabel="share of the board's sums right", xlim=(-0.03, 1.03), ylim=(len(groups) - 0.5, -0.5))
-    _share(ax.xaxis)
+    ax.xaxis.set_major_formatter("{x:.0%}")
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
 
@@ -42,9 +36,9 @@ def plot_validation(panels, stages):
             ax.axvline(step, color="#888888", linestyle=":", linewidth=1.2)
         ax.set(title=title, xlabel="step", ylim=(-0.03, 1.03), xlim=(0, history["step"].max()))
         ax.xaxis.set_major_locator(plt.MaxNLocator(5))
-        ax.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+        ax.xaxis.set_major_formatter("{x:,.0f}")
     np.atleast_1d(axes)[0].set_ylabel("validation sums right")
-    _share(np.atleast_1d(axes)[0].yaxis)
+    np.atleast_1d(axes)[0].yaxis.set_major_formatter("{x:.0%}")
     return figure
 
 
@@ -78,10 +72,10 @@ def plot_by_ripple(panels):
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         for i, row in enumerate(shares):
-            ax.plot(range(10), row, marker=MARKS[i % len(MARKS)], color=COLORS[i % 6], linestyle=LINES[i % len(LINES)], markersize=4.5, linewidth=1)
+            ax.plot(range(10), row, marker=MARKERS[i % len(MARKERS)], color=COLORS[i % 6], linestyle=LINES[i % len(LINES)], markersize=4.5, linewidth=1)
         ax.set(title=title, xlabel="longest ripple", xticks=range(10), ylim=(-0.03, 1.03))
     np.atleast_1d(axes)[0].set_ylabel("sums right")
-    _share(np.atleast_1d(axes)[0].yaxis)
+    np.atleast_1d(axes)[0].yaxis.set_major_formatter("{x:.0%}")
     return figure
 
 
@@ -92,8 +86,8 @@ def plot_found(tables):
         ax.plot(table["own"], table["right"], "os"[i % 2], color=COLORS[i], markersize=5, alpha=0.75, fillstyle=["full", "none"][i % 2], label=label)
     ax.axhline(0.1, color="#888888", linestyle=":", linewidth=1.2)
     ax.set(xlabel="attention on the two digits of the own column", ylabel="digits right", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    _share(ax.xaxis)
-    _share(ax.yaxis)
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(loc="upper left", fontsize=8)
     return figure
 
@@ -146,7 +140,7 @@ def plot_second_passes(panels, before):
             ax.plot([0, *part["step"]], [before[seed], *part["exact"]], color=COLORS[i % 6], linewidth=0.8, alpha=0.6)
         ax.set(title=title, xlabel="step of the second pass", ylim=(lowest - 0.05, 1.02))
         ax.xaxis.set_major_locator(plt.MaxNLocator(4))
-        ax.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+        ax.xaxis.set_major_formatter("{x:,.0f}")
     axes[0].set_ylabel("validation sums right")
-    _share(axes[0].yaxis)
+    axes[0].yaxis.set_major_formatter("{x:.0%}")
     return figure

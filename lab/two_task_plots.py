@@ -26,7 +26,7 @@ def plot_two_losses(groups, limit):
             labelled.add(label)
         ax.set(title=f"{task} ({len(runs)} runs)", xlabel="epoch", xscale="log", xlim=(1, limit), ylim=(-0.2, 5.5))
         ax.set_xticks([t for t in (1, 2, 5, 10, 20, 40, 60) if t <= limit])
-        ax.xaxis.set_major_formatter(lambda value, position: f"{value:.0f}")
+        ax.xaxis.set_major_formatter("{x:.0f}")
         ax.xaxis.set_minor_locator(plt.NullLocator())
         ax.legend(loc="upper right")
     axes[0, 0].set_ylabel("excess loss (digits at chance)")
@@ -43,7 +43,7 @@ def plot_times(groups, limit):
         ax.fill_between(curve["time"], curve["low"], curve["high"], step="post", color=color, alpha=0.18, linewidth=0)
         ax.step(curve["time"], curve["survival"], where="post", linewidth=2, color=color, linestyle=LINES[i % len(LINES)], label=label)
     ax.set(xlabel="epoch", ylabel="share of runs not there yet", ylim=(-0.03, 1.05), xlim=(0, limit * 1.02))
-    ax.yaxis.set_major_formatter(lambda value, position: f"{value:.0%}")
+    ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure
 
