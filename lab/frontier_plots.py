@@ -3,7 +3,10 @@ from matplotlib.dates import ConciseDateFormatter
 
 from _common import *
 
-__all__ = "plot_board plot_rates plot_trajectory plot_profile plot_starts".split()
+__all__ = "plot_board plot_rates plot_trajectory plot_profile plot_starts plot_crossed".split()
+
+OUTCOMES = {False: {"marker": "s", "color": COLORS[1], "fillstyle": "none", "linestyle": "none", "label": "fails"},
+            True: {"marker": "o", "color": COLORS[0], "fillstyle": "full", "linestyle": "none", "label": "succeeds"}}
 
 
 def plot_board(board, own):
@@ -100,12 +103,30 @@ def plot_starts(begun, threshold):
     figure, ax = plt.subplots(figsize=(8, 0.7 * len(begun) + 1.1))
     for row, (label, table) in enumerate(begun.items()):
         y = row + 0.16 * (np.arange(len(table)) % 3 - 1)                           # so that neighbours do not hide each other
-        for success, name in ((False, "fails"), (True, "succeeds")):
+        for success, style in OUTCOMES.items():
             part = (table["success"] == success).to_numpy()
-            ax.plot(table.loc[part, "write"], y[part], "o" if success else "s", color=COLORS[0] if success else COLORS[1],
-                    fillstyle="full" if success else "none", linestyle="none", markersize=5, label=name if row == 0 else None)
+            ax.plot(table.loc[part, "write"], y[part], markersize=5, **style | ({} if row == 0 else {"label": None}))
     ax.axvline(threshold, color="#888888", linestyle=":", linewidth=1.2)
     ax.set_yticks(range(len(begun)), list(begun))
     ax.set(xlabel="start of write", xlim=(-1.05, 1.05), ylim=(len(begun) - 0.5, -0.5))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+    return figure
+
+
+def plot_crossed(grid, begins, threshold):
+    """Every start with every stream, a square each, filled where the run succeeds; starts in the order of where one number begins.
+
+    grid: (starts, streams) booleans, a DataFrame; begins: {start: where it begins}; threshold: a line between those below and above.
+    """
+    figure, ax = plt.subplots(figsize=(6.5, 4.6))
+    order = sorted(grid.index, key=begins.get)
+    for success, style in OUTCOMES.items():
+        row, column = np.nonzero((grid.loc[order] == success).to_numpy())
+        ax.plot(column, row, markersize=7, **style)
+    ax.axhline(sum(begins[start] < threshold for start in order) - 0.5, color="#888888", linestyle=":", linewidth=1.2)
+    ax.set_yticks(range(len(order)), [f"{begins[start]:.2f}" for start in order])
+    ax.set_xticks(range(grid.shape[1]), grid.columns)
+    ax.set(xlabel="stream of examples", ylabel="start: where write begins", ylim=(len(order) - 0.5, -0.5), xlim=(-0.6, grid.shape[1] - 0.4))
+    ax.grid(False)
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
