@@ -14,7 +14,7 @@ __all__ = "AIDS CARRY_SHARES CROSSED_STARTS aids_label grid_of difference_pvalue
 STREAMS = range(100, 112)
 CROSSED_STARTS = {start: Entry("r9-step-diagonal", (("model.start", "signs"), ("weights_seed", start)), STREAMS) for start in range(12)}
 
-CARRY_SHARES = (0.0, 0.3, 0.8)
+CARRY_SHARES = (0.0, 0.8)
 
 
 def aids_label(carry_share, curriculum):
