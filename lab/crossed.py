@@ -48,8 +48,9 @@ def variance_shares(table):
     n_rows, n_columns = y.shape
     rows, columns = y.mean(1, keepdims=True) - y.mean(), y.mean(0, keepdims=True) - y.mean()
     both = ((y - rows - columns - y.mean()) ** 2).sum() / ((n_rows - 1) * (n_columns - 1))             # its mean square
-    components = np.maximum(0.0, [(n_columns * (rows**2).sum() / (n_rows - 1) - both) / n_columns,
-                                  (n_rows * (columns**2).sum() / (n_columns - 1) - both) / n_rows, both])
+    components = np.array([(n_columns * (rows**2).sum() / (n_rows - 1) - both) / n_columns,
+                           (n_rows * (columns**2).sum() / (n_columns - 1) - both) / n_rows, both])
+    components = np.maximum(0.0, components.round(12)) + 0.0         # what floating point leaves of a zero is none
     return tuple((components / (components.sum() or 1.0)).tolist())
 
 
