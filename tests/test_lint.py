@@ -60,6 +60,7 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
     (r"\newpage", "raw HTML or TeX"),
     ("An `{python} expression\nover lines`.", "an inline expression stands on one line"),
     ("```{python}\n#| fig-width: 3\nx = 1\n```", "the cell option fig-width; allowed are label", 1),
+    ("```{python}\nx = 1\nclaim(x)\ny = 2\n```", r"claim\(\.\.\.\) is not the last statement of its cell", 2),
     ("```{python}\n#| code-fold: true\nx = '" + 84 * "x" + "'\n```", "visible code of 90 characters; 88 fit on a page", 2),
     ("```{python}\n#| echo: nope\nx = 1\n```", "echo: 'nope'; allowed is true or false", 1),
     ("```{python}\n#| code-fold: maybe\nx = 1\n```", "allowed is true, false or show", 1),

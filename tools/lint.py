@@ -5,6 +5,7 @@ is allowed`. Labels, references, alt texts, links and exercises are checked here
 """
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -273,6 +274,7 @@ class SourceLinter:
             if opened.group(1) != self.found.page.stem:
                 self.complain(cell.line, f'open_chapter("{opened.group(1)}") in {self.found.page.source}; '
                                          f'it is "{self.found.page.stem}"')
+        self._check_shown(cell)
         for name, value in cell.options.items():
             line = cell.option_lines.get(name, cell.line)
             if name not in CELL_OPTIONS:
@@ -284,6 +286,16 @@ class SourceLinter:
             self._check_width(cell.first_code_line, cell.code.split("\n"))
         self._check_cell_label(cell)
         self.caption_follows = False
+
+    def _check_shown(self, cell: Cell) -> None:
+        try:
+            statements = ast.parse(cell.code).body
+        except SyntaxError:                          # a %magic; or the run will say it better
+            return
+        for each in statements[:-1]:                 # Jupyter shows what the last statement of a cell gives
+            if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) and getattr(each.value.func, "id", None) == "claim":
+                self.complain(cell.first_code_line + each.lineno - 1, "claim(...) is not the last statement of its cell, so that "
+                              "the page does not show it")
 
     def _check_width(self, line: int, code: list[str]) -> None:
         for number, text in enumerate(code, start=line):
