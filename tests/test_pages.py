@@ -39,6 +39,7 @@ FAULTS = [
     ("</main>", "<p>See ?fig-line.</p></main>", "unresolved: '\\?fig-line'"),
     ("</main>", "<p>See @fig-line.</p></main>", "unresolved: '@fig-line'"),
     ("</main>", "<p>See ??.</p></main>", "unresolved"),
+    ("</main>", "<p>It is 7.3\\xa0% of them.</p></main>", r"unresolved: '\\\\xa0'"),
     ("</main>", "<p>It took np.int64(3) runs.</p></main>", r"unresolved: 'np\.int64\('"),
     ("</main>", "<p>`{python} x`</p></main>", "unresolved"),
     ("</main>", "<p>Seventeen thousand <em>seven hundred</em> and sixty, by adding the shapes.</p></main>",

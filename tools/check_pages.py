@@ -17,7 +17,7 @@ from tools.qmd import FENCE, list_pages, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 UNRESOLVED = re.compile(r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
-                        r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(")
+                        r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 NOT_TEXT = {"script", "style", "template", "annotation"}
 LOADING_LINKS = {"stylesheet", "icon", "shortcut", "preload", "modulepreload", "prefetch", "preconnect", "manifest"}

@@ -1,6 +1,6 @@
 """Train the sweeps of chapters 9 and 10 into data/fleets, and follow some seeds: `python -m tools.frontier [LABEL ...] [--jobs 2]`.
 
-The lists are lab/ten_digit_study.py, lab/frontier.py and lab/crossed.py; without labels all of them, some ten hours of one
+The lists are lab/ten_digit_study.py, lab/frontier.py and lab/crossed.py; without labels all of them, some twelve hours of one
 core, and at the end the second passes of the 763 (tools/second_pass.py). Interrupt it as you like: it goes on.
 """
 import argparse
