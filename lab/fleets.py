@@ -32,6 +32,15 @@ SEEDS_AT_ONCE = 8                       # on the CPU, so that a step's tensors s
 SMALL_TRANSFORMERS_AT_ONCE = 1          # theirs are larger
 
 
+# Sizes of a tensor of float64. What a recipe names is the rule: its result hangs on the last bits, and would be another key.
+SIZES = {"root mean square": lambda p: p.square().mean().sqrt(), "smallest number": lambda p: p.abs().min()}
+
+
+def tensor_sizes(model, rule):
+    """The size of each learned tensor of a model, by a rule of SIZES, 1 where it is 0: {name: float}."""
+    return {name: float(SIZES[rule](p.detach().double())) or 1.0 for name, p in model.named_parameters()}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a fleet is trained. The defaults are the published recipe of the 57 and must never change."""
@@ -48,6 +57,7 @@ class Recipe:
     carry_fade: tuple = (15_000, 45_000)                # the share falls in a straight line to carry_floor between these
     carry_floor: float = 0.0
     lr_factors: tuple = ()              # ((tensor name, factor), ...)
+    lr_relative_to: str = None          # the rate is a share of this size of each tensor: see `tensor_sizes` (None: it is not)
     nines_share: float = 0.0            # in this share of the examples each column becomes 9 + 9 ...
     nines_chance: float = 0.2           # ... with this probability
     evaluate_every: int = 2_000
@@ -64,9 +74,13 @@ class Recipe:
         if self.steps < 1 or self.evaluate_every < 1 or self.batch_size < 1 or self.steps % self.evaluate_every:
             raise ValueError(f"steps must be a multiple of evaluate_every, and all sizes positive, "
                              f"not {self.steps}, {self.evaluate_every}, {self.batch_size}")
-        for name, allowed in (("loss_on", ("answers", "all")), ("digit_counts", ("largest", "shared"))):
+        for name, allowed in (("loss_on", ("answers", "all")), ("digit_counts", ("largest", "shared")),
+                              ("lr_relative_to", (None, *SIZES))):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+                raise ValueError(f"{name} may be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
+        if self.lr_relative_to and self.lr_factors:
+            raise ValueError(f"lr_relative_to = {self.lr_relative_to!r} sets the factors itself: lr_factors must be empty, "
+                             f"not {self.lr_factors}")
         if self.schedule_steps is not None and self.schedule_steps < self.steps:
             raise ValueError(f"schedule_steps must be at least steps = {self.steps}, not {self.schedule_steps}")
         if self.tries < 1 or (self.tries > 1 and (self.try_steps < 1 or self.try_steps % self.evaluate_every)):
@@ -291,6 +305,10 @@ class Fleet:
         self.history = []                                      # one dictionary per seed and evaluation
         self.loss_sum = torch.zeros(len(self.seeds), dtype=torch.float64)          # on the CPU: MPS has no float64
         factors = dict(self.recipe.lr_factors)
+        if self.recipe.lr_relative_to:
+            if not hasattr(config.model, "exact"):
+                raise ValueError(f"lr_relative_to needs a model with an exact circuit to start near, and {config.model.label} has none")
+            factors = tensor_sizes(config.model.exact(), self.recipe.lr_relative_to)
         if not set(factors) <= set(self.models.shapes):
             raise ValueError(f"lr_factors names {sorted(set(factors) - set(self.models.shapes))}: "
                              f"the tensors are {', '.join(self.models.shapes)}")

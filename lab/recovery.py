@@ -17,7 +17,7 @@ from lab.fleets import FleetConfig, Recipe
 from lab.fragility import passes
 from lab.sweeps import SUCCESS, finished_sweep
 from lab.ten_digits import board_pairs
-from lab.trainable_by_hand import NearHandSet, by_hand, relative_lr_factors
+from lab.trainable_by_hand import NearHandSet
 
 __all__ = "RATES SEEDS Arm arms recovery recovery_table".split()
 
@@ -39,12 +39,10 @@ class Arm:
     def config(self):
         """What fleets train: a FleetConfig."""
         model = NearHandSet(f"circuit-{self.counted}-relu-sharp", self.noise)
-        circuit = by_hand(model.name)
-        smallest = tuple((name, float(p.detach().abs().min())) for name, p in circuit.named_parameters())
         recipe = Recipe(steps=STEPS, batch_size=64, lr=RATES[self.rate], final_lr=0.0, warmup_steps=20, weight_decay=0.0,
                         digit_stages=(), carry_share=0.2, carry_floor=0.2, evaluate_every=STEPS // 3,
                         stop_after_perfect=None,
-                        lr_factors=smallest if self.rate == "even" else relative_lr_factors(circuit))
+                        lr_relative_to="smallest number" if self.rate == "even" else "root mean square")
         return FleetConfig(model, recipe)
 
 

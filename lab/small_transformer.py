@@ -20,6 +20,7 @@ from lab.micro_adder import check_tokens
 
 __all__ = "SmallTransformerConfig SmallTransformer SMALL_TRANSFORMERS".split()
 
+BY_WIDTH = "1 / sqrt(width)"        # a rule and not its result, which would be part of a stored sweep's name
 CHOICES = {"gelu": ("exact", "tanh"), "start": ("normal", "truncated normal")}
 
 
@@ -29,7 +30,7 @@ class SmallTransformerConfig:
     final_norm: bool = False        # a LayerNorm before the head
     gelu: str = "exact"             # or its approximation by tanh
     norm_eps: float = 1e-5
-    embedding_std: float = 0.02     # embeddings and positions start normal with this standard deviation
+    embedding_std: float = 0.02     # embeddings and positions start normal with this standard deviation, or BY_WIDTH
     start: str = "normal"           # of the matrices, variance 1 / inputs; "truncated normal": at two standard deviations
 
     format = "plain"
@@ -41,13 +42,19 @@ class SmallTransformerConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if not self.norm_eps > 0 or not self.embedding_std > 0:
-            raise ValueError(f"norm_eps and embedding_std must be positive, not {self.norm_eps} and {self.embedding_std}")
+        if not self.norm_eps > 0 or (isinstance(self.embedding_std, str) and self.embedding_std != BY_WIDTH) or not self.embedding_spread > 0:
+            raise ValueError(f"norm_eps and embedding_std must be positive, or embedding_std the rule {BY_WIDTH!r}, not "
+                             f"{self.norm_eps} and {self.embedding_std!r}")
 
     @property
     def label(self):
         """Its name in SMALL_TRANSFORMERS, or "small" for any other."""
         return next((name for name, config in SMALL_TRANSFORMERS.items() if config == self), "small")
+
+    @property
+    def embedding_spread(self):
+        """The standard deviation that embeddings and positions start with."""
+        return 1 / math.sqrt(self.d_model) if self.embedding_std == BY_WIDTH else self.embedding_std
 
     def build(self, seed=0):
         """An untrained SmallTransformer of this configuration."""
@@ -56,7 +63,7 @@ class SmallTransformerConfig:
 
 SMALL_TRANSFORMERS = {              # the number is the count by the board's rule
     "763": SmallTransformerConfig(),
-    "777": SmallTransformerConfig(final_norm=True, gelu="tanh", norm_eps=1e-6, embedding_std=1 / math.sqrt(7),
+    "777": SmallTransformerConfig(final_norm=True, gelu="tanh", norm_eps=1e-6, embedding_std=BY_WIDTH,
                                   start="truncated normal"),
 }
 
@@ -97,7 +104,7 @@ class SmallTransformer(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         for name, p in self.named_parameters():
             if "emb" in name:
-                nn.init.normal_(p, std=config.embedding_std, generator=generator)
+                nn.init.normal_(p, std=config.embedding_spread, generator=generator)
             elif "ln" not in name and config.start == "normal":
                 nn.init.normal_(p, std=1 / math.sqrt(p.shape[1]), generator=generator)
             elif "ln" not in name:

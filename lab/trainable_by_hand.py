@@ -24,7 +24,7 @@ from lab.by_hand import CHOICES, CircuitConfig
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
 
-__all__ = "by_hand near NearHandSet HAND_SET_CONFIGS relative_lr_factors solve_positions".split()
+__all__ = "by_hand near NearHandSet HAND_SET_CONFIGS solve_positions".split()
 
 HAND_SET_CONFIGS = {                        # the number is the count by the board's rule
     **{name: ROTARY_ADDERS[name] for name in ("r25", "r24-frozen-amplitude", "r22-fixed-norm", "r22-fixed-write",
@@ -228,6 +228,10 @@ class NearHandSet:
     def build(self, seed=0):
         return near(by_hand(self.name), self.noise, seed)
 
+    def exact(self):
+        """The hand-set model itself, without noise."""
+        return by_hand(self.name)
+
     @property
     def label(self):
         return f"near-{self.name}"
@@ -251,8 +255,3 @@ class NearHandSet:
     @property
     def d_model(self):
         return self._config.d_model
-
-
-def relative_lr_factors(model):
-    """((tensor name, root mean square), ...) for Recipe.lr_factors: then `lr` is a share of each tensor's size."""
-    return tuple((name, float(p.detach().square().mean().sqrt()) or 1.0) for name, p in model.named_parameters())

@@ -4,6 +4,7 @@ import torch
 
 from lab import record, recovery, sweeps
 from lab.by_hand import CircuitConfig, hand_set
+from lab.fleets import tensor_sizes
 from lab.fragility import passes
 from lab.ten_digits import FORMATS, board_pairs, stratified_pairs
 from lab.trainable_by_hand import by_hand, near
@@ -30,7 +31,8 @@ def test_the_design():
     assert len({(arm.counted, arm.rate, arm.noise) for arm in arms}) == len(arms) == 12
     assert set(recovery.SEEDS).isdisjoint(range(4))                    # those that the rates were chosen with
     assert {arm.config.recipe.lr for arm in arms} == set(recovery.RATES.values())
-    assert dict(next(a for a in arms if a.rate == "even").config.recipe.lr_factors)["embedding"] == pytest.approx(0.001)
+    even = next(arm for arm in arms if arm.rate == "even").config
+    assert tensor_sizes(even.model.exact(), even.recipe.lr_relative_to)["embedding"] == pytest.approx(0.001)
     assert {arm.config.model.name for arm in arms} == {f"circuit-{n}-relu-sharp" for n in (12, 10, 8)}
     assert len({repr(arm.config.recipe) for arm in arms if arm.counted == 8}) == 1                 # they differ in noise only
 

@@ -12,8 +12,8 @@ from lab.fleets import Fleet, FleetConfig, Recipe, StackedModels
 from lab.fragility import passes, right_sums
 from lab.sweeps import read_sweep_folder, store_fleet
 from lab.ten_digits import FORMATS, board_pairs, stratified_pairs, uniform_pairs
-from lab.trainable_by_hand import (HAND_SET_CONFIGS, POSITIONS, NearHandSet, by_hand, near, relative_lr_factors,
-                                   solve_positions, wanted_attention)
+from lab.trainable_by_hand import (HAND_SET_CONFIGS, POSITIONS, NearHandSet, by_hand, near, solve_positions,
+                                   wanted_attention)
 from tools import export, verify as verify_tool
 
 TRAINABLE = [name for name in HAND_SET_CONFIGS if not name.startswith("circuit")]
@@ -105,10 +105,10 @@ def test_a_fleet_starts_there(name):
 
 
 def test_a_sweep_from_there_is_stored(tmp_path):
-    config, alone = NearHandSet("r31", 0.0), by_hand("r31")
+    config = NearHandSet("r31", 0.0)
     a, b = uniform_pairs(50, torch.Generator().manual_seed(1))
     recipe = Recipe(steps=4, batch_size=4, lr=1e-6, final_lr=0.0, warmup_steps=1, weight_decay=0.0, digit_stages=(),
-                    carry_share=0.0, evaluate_every=4, lr_factors=relative_lr_factors(alone))
+                    carry_share=0.0, evaluate_every=4, lr_relative_to="root mean square")
     fleet = Fleet(FleetConfig(dataclasses.replace(config, noise=1e-6), recipe), [0, 1]).run(progress=False)
     sweep = read_sweep_folder(store_fleet(fleet, tmp_path))
     assert sweep.config.model == NearHandSet("r31", 1e-6) and sweep.path.name.startswith("near-r31-")
