@@ -17,6 +17,7 @@ from _common import *
 from _common import EOS, EQUALS, PLUS, tqdm
 from lab import incremental, store
 from lab.experiments import half_trained, runs_of
+from lab.find_or_make import Call, Wanted, find_or_make, python_command
 from lab.incremental import Reader, probabilities
 
 BOOK_CENSUSES = store.ROOT / "data" / "censuses"
@@ -207,14 +208,13 @@ def census_from_bytes(data):
 
 
 def census_of(run, progress=True):
-    """The Census of a finished run on three-digit sums: the book's stored one if it was made with these weights, else
-    your own, else taken now and kept with your own. Raises store.DamagedRun, and as `take_census`."""
-    for folder in (BOOK_CENSUSES, YOUR_CENSUSES):
-        census = stored_census(run, folder)
-        if census is not None:
-            return census
-    store_census(run, YOUR_CENSUSES, progress)
-    return stored_census(run, YOUR_CENSUSES)
+    """The Census of a finished run on three-digit sums, made with just these weights: see lab/find_or_make.py.
+
+    Raises NotStored; store.DamagedRun, and as `take_census`."""
+    wanted = Wanted("census", run.name, f"of the run {run.name}", python_command(
+        "lab.censuses", "census_of", Call("lab.runs", "finished_run", run.config)), minutes=0.5)
+    return find_or_make(wanted, BOOK_CENSUSES, YOUR_CENSUSES, find=lambda folder: stored_census(run, folder),
+                        make=lambda folder: store_census(run, folder, progress))[0]
 
 
 def stored_census(run, folder):

@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 
 from lab import store
 from lab.counting import board_count, strict_count
+from lab.find_or_make import Wanted, find_or_make, python_command
 from lab.fleets import CHUNK, Fleet
-from lab.runs import runs_mode
 from lab.stats import exact_interval
 from lab.sweeps import CODE, SUCCESS, changed, finished_sweep, preset, sweep_name
 from lab.ten_digits import DIGITS, FORMATS
@@ -180,17 +180,23 @@ def trajectories(config, seeds, every, progress=True):
 
 
 def followed(label, progress=True):
-    """The trajectories of some of an entry's seeds: the book's, else trained now and kept with your own.
+    """The trajectories of some of an entry's seeds, those of FOLLOWED and no others: see lab/find_or_make.py.
 
-    With BOOK_RUNS=fresh the book's are left aside. Raises store.DamagedRun where a stored file was altered.
+    Raises NotStored; store.DamagedRun where a stored file was altered.
     """
-    config = ENTRIES[label].config
-    for folder in [BOOK_TRAJECTORIES] * (runs_mode() == "stored") + [YOUR_TRAJECTORIES]:
-        if (folder / sweep_name(config)).exists():
-            files, _ = store.read_folder(folder / sweep_name(config), ("trajectories.csv",))
-            return pd.read_csv(io.BytesIO(files["trajectories.csv"]))
-    store_followed(label, YOUR_TRAJECTORIES, progress)
-    return followed(label)
+    name = sweep_name(ENTRIES[label].config)
+
+    def find(folder):
+        if not (folder / name).exists():
+            return None
+        files, provenance = store.read_folder(folder / name, ("trajectories.csv",))
+        table = pd.read_csv(io.BytesIO(files["trajectories.csv"]))
+        return (table, provenance) if set(table["seed"]) == set(FOLLOWED[label]) else None
+
+    wanted = Wanted("record of seeds followed through training", name, label, python_command("lab.frontier", "followed", label))
+    (table, _), _ = find_or_make(wanted, BOOK_TRAJECTORIES, YOUR_TRAJECTORIES, find, current=lambda own: own[1]["code"] == CODE,
+                                 make=lambda folder: store_followed(label, folder, progress))
+    return table
 
 
 def store_followed(label, folder, progress=True):

@@ -16,6 +16,7 @@ from _common import *
 from _common import _addition_sequences
 from lab import store
 from lab.carries import carries
+from lab.find_or_make import Call, Wanted, find_or_make, python_command
 
 __all__ = """LABELS ROWS DIGITS Sums sums_by_carries pairs_differing hooks ablate_edges edge_means ablate_part part_means
              streams patch scores edge_effects part_effects patch_effects interventions_of carry_maps
@@ -389,14 +390,13 @@ def intervene(model, per_class=PER_CLASS, seed=6):
 
 
 def interventions_of(run):
-    """The tables of `intervene` for a finished run: the book's stored ones if they were made with these weights, else
-    your own, else made now and kept with your own. Raises store.DamagedRun."""
-    for folder in (BOOK_INTERVENTIONS, YOUR_INTERVENTIONS):
-        tables = stored_interventions(run, folder)
-        if tables is not None:
-            return tables
-    store_interventions(run, YOUR_INTERVENTIONS)
-    return stored_interventions(run, YOUR_INTERVENTIONS)
+    """The tables of `intervene` for a finished run, made with just these weights: see lab/find_or_make.py.
+
+    Raises NotStored; store.DamagedRun."""
+    wanted = Wanted("set of interventions", run.name, f"in the run {run.name}", python_command(
+        "lab.interventions", "interventions_of", Call("lab.runs", "finished_run", run.config)), minutes=0.5)
+    return find_or_make(wanted, BOOK_INTERVENTIONS, YOUR_INTERVENTIONS, find=lambda folder: stored_interventions(run, folder),
+                        make=lambda folder: store_interventions(run, folder))[0]
 
 
 def stored_interventions(run, folder):

@@ -33,7 +33,7 @@ from lab.fourier import (component_norms, cosine_fit, distance_irrelevance, excl
                          restricted_loss, varies)
 from lab.modular import (ModularConfig, all_pairs, gradient_symmetricity, make_optimizer, modular_split, new_model, score,
                          train_step)
-from lab.runs import runs_mode
+from lab.find_or_make import Wanted, find_or_make, python_command
 
 BOOK_MODULAR = store.ROOT / "data" / "modular"
 YOUR_MODULAR = store.YOUR_RUNS / "modular"
@@ -338,21 +338,24 @@ def read_modular(place, origin="book"):
 
 
 def finished_modular(config, keep="weights", progress=True):
-    """The finished run of a configuration, from the book, from your own runs, or trained now: as lab/runs.py's finished_run.
+    """The finished run of a configuration, from the book, from your own runs, or trained now: see lab/find_or_make.py.
 
     keep: what the caller needs; the book's run is taken whatever it keeps, an own one is trained again if it keeps less.
+    Raises NotStored; store.DamagedRun; TypeError for anything but a ModularConfig.
     """
     if not isinstance(config, ModularConfig):
         raise TypeError(f"finished_modular needs a ModularConfig, not {config!r}")
-    name, origin = store.run_name(config), "book"
-    place = BOOK_MODULAR / name
-    if runs_mode() == "fresh" or not place.exists():
-        place, origin = YOUR_MODULAR / name, "yours"
-        own = read_modular(place, origin) if place.exists() else None
-        current = own is not None and (runs_mode() != "fresh" or own.provenance["code"] == CODE)
-        if not current or not _keeps(own, keep):
-            train_and_store(config, YOUR_MODULAR, keep, progress, replace=True)
-    run = read_modular(place, origin)
+    name = store.run_name(config)
+
+    def find(folder):
+        place, origin = folder / name, "book" if folder == BOOK_MODULAR else "yours"
+        run = read_modular(place, origin) if place.exists() else None
+        return run if run is not None and (origin == "book" or _keeps(run, keep)) else None
+
+    command = python_command("lab.modular_runs", "finished_modular", config, keep)
+    run, _ = find_or_make(Wanted("run of modular addition", name, config.differs or "the reference run", command, config),
+                          BOOK_MODULAR, YOUR_MODULAR, find, current=lambda own: own.provenance["code"] == CODE,
+                          make=lambda folder: train_and_store(config, folder, keep, progress, replace=True))
     record.note_run(run)
     return run
 

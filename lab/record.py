@@ -15,6 +15,8 @@ from filelock import FileLock
 from IPython import get_ipython
 from IPython.display import Markdown
 
+from lab.find_or_make import building_chapter
+
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
@@ -50,6 +52,7 @@ def open_chapter(name):
     global _chapter
     if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
         raise ValueError(f"there is no chapter {name!r}: give the name of a .qmd file without its suffix")
+    building_chapter(name)
     _chapter = {"chapter": name, "claims": [], "figures": [], "runs": _runs, "depends_on": {}, "settings": _settings()}
     shell = get_ipython()
     if shell is not None:                                # also note what is used after the last claim, figure or run

@@ -1,19 +1,16 @@
-"""Every training of the book goes through `finished_run`: give it a full configuration, get the finished run.
+"""The runs of chapters 1 to 7: give `finished_run` a full configuration, get the finished run.
 
-The run comes from `data/runs` when the book holds exactly that configuration, else from your own runs, else it is
-trained here with a progress bar and kept with your own. With the environment variable BOOK_RUNS=fresh the book's runs
-are left aside and everything is trained on the device at hand.
+It comes from `data/runs`, from your own runs, or is trained now: see lab/find_or_make.py.
 """
-import os
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import joblib
-from filelock import FileLock
 
 from _common import *
 from lab import other_architectures, record, store, two_tasks
+from lab.find_or_make import Wanted, building_chapter, find_or_make, python_command
 
 CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])       # what decides a run's numbers
 
@@ -91,6 +88,13 @@ class RunConfig:
         return addition_floor(self.n_digits) if self.task == "addition" else reversal_floor(self.n_digits)
 
 
+def differences(config):
+    """What sets a configuration apart from the reference recipe, as text; the seed, and when to stop, left aside."""
+    settings = [(f.name, getattr(config, f.name), f.default) for f in fields(config)]
+    return ", ".join(f"{name} {value}" for name, value, default in settings
+                     if value != default and name not in ("seed", "extra_epochs", "stop_at", "fit_factor", "eval_every"))
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: its configuration, its history (one row per epoch), and its trained model.
@@ -109,10 +113,8 @@ class Run:
 
     @property
     def differs(self):
-        """What sets this run apart from the reference recipe, as text; the seed, and when to stop, left aside."""
-        settings = [(f.name, getattr(self.config, f.name), f.default) for f in fields(self.config)]
-        return ", ".join(f"{name} {value}" for name, value, default in settings
-                         if value != default and name not in ("seed", "extra_epochs", "stop_at", "fit_factor", "eval_every"))
+        """What sets this run apart from the reference recipe, as text: see `differences`."""
+        return differences(self.config)
 
     def model(self, device=DEVICE):
         """The trained AdditionTransformer, in evaluation mode."""
@@ -194,32 +196,19 @@ def train_and_store(config, folder, device=DEVICE, progress=True, replace=False)
     return store.save_run(config, history, model.state_dict(), provenance, folder, replace)
 
 
-def runs_mode():
-    """"stored" or "fresh", from the environment variable BOOK_RUNS. Raises ValueError for anything else."""
-    mode = os.environ.get("BOOK_RUNS") or "stored"
-    if mode not in ("stored", "fresh"):
-        raise ValueError(f"BOOK_RUNS may be stored or fresh, not {mode!r}")
-    return mode
-
-
 def finished_run(config, progress=True):
-    """The finished run of a configuration, from disk or by training it now (see the head of this file).
+    """The finished run of a configuration, from disk or by training it now: see lab/find_or_make.py.
 
-    Raises store.DamagedRun where a stored run was truncated or altered; TypeError for anything but a RunConfig.
+    Raises NotStored; store.DamagedRun where a stored run was truncated or altered; TypeError for anything but a RunConfig.
     """
     if not isinstance(config, RunConfig):
         raise TypeError(f"finished_run needs a RunConfig, not {config!r}")
-    stored = store.load_run(config, store.BOOK_RUNS) if runs_mode() == "stored" else None
-    origin = "book" if stored else "yours"
-    if not stored:
-        store.YOUR_RUNS.mkdir(parents=True, exist_ok=True)
-        with FileLock(store.YOUR_RUNS / f".{store.run_name(config)}.lock"):        # two chapters, one training
-            stored = store.load_run(config, store.YOUR_RUNS)
-            # In fresh mode an own run counts only if this device and this code made it.
-            current = stored and (stored.provenance["device"], stored.provenance["code"]) == (DEVICE.type, CODE)
-            if not stored or (runs_mode() == "fresh" and not current):
-                train_and_store(config, store.YOUR_RUNS, DEVICE, progress, replace=True)
-                stored = store.load_run(config, store.YOUR_RUNS)
+    name = store.run_name(config)
+    wanted = Wanted("run", name, differences(config) or "the reference recipe", python_command("lab.runs", "finished_run", config), config)
+    stored, origin = find_or_make(
+        wanted, store.BOOK_RUNS, store.YOUR_RUNS, find=lambda folder: store.load_run(config, folder),
+        make=lambda folder: train_and_store(config, folder, DEVICE, progress, replace=True),
+        current=lambda own: (own.provenance["device"], own.provenance["code"]) == (DEVICE.type, CODE))
     run = Run(stored.config, stored.history, stored.weights, stored.provenance, origin)
     record.note_run(run)
     return run
@@ -228,7 +217,7 @@ def finished_run(config, progress=True):
 def finished_runs(configs, n_jobs=1):
     """The finished runs of several configurations, in order. `n_jobs` trains missing ones side by side (joblib)."""
     configs = list(configs)
-    if n_jobs != 1:
+    if n_jobs != 1 and building_chapter() is None:
         joblib.Parallel(n_jobs=n_jobs)(joblib.delayed(finished_run)(config, progress=False) for config in configs)
     return [finished_run(config) for config in configs]
 

@@ -11,6 +11,7 @@ A block in training keeps its whole state in `data/fleets/.partial/<configuratio
 import dataclasses
 import io
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +25,10 @@ from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
 from lab import record, store
+from lab.find_or_make import Wanted, find_or_make, python_command, runs_mode
 from lab.fleets import Fleet, FleetConfig, Recipe
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
-from lab.runs import runs_mode
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.trainable_by_hand import NearHandSet
 
@@ -56,6 +57,17 @@ class Sweep:
     def successes(self):
         """One boolean per row of outcomes: all 10,010 of the board's pairs right at the final step."""
         return self.outcomes["board_right"] == SUCCESS
+
+    def only(self, seeds):
+        """The same with these seeds only, in this order. Raises ValueError for a seed that is not stored."""
+        rows = {seed: row for row, seed in enumerate(self.outcomes["seed"])}
+        missing = [seed for seed in seeds if seed not in rows]
+        if missing:
+            raise ValueError(f"seeds {seeds_text(missing)} are not in {self.path.name}: it holds {seeds_text(rows)}")
+        chosen = [rows[seed] for seed in seeds]
+        return dataclasses.replace(self, outcomes=self.outcomes.iloc[chosen].reset_index(drop=True),
+                                   history=self.history[self.history["seed"].isin(seeds)].reset_index(drop=True),
+                                   weights={name: value[chosen] for name, value in self.weights.items()})
 
     def model(self, seed):
         """The trained model of a seed, in evaluation mode. Raises ValueError for a seed that is not stored."""
@@ -201,9 +213,10 @@ def starting_weights(config, seeds, folder=BOOK_FLEETS):
     """What seeds start from where their configuration says `start_from`: (seeds, P), else None. Raises ValueError."""
     if config.start_from is None:
         return None
-    place = Path(folder) / config.start_from
-    if not place.is_dir():
+    places = [each / config.start_from for each in dict.fromkeys([Path(folder), BOOK_FLEETS]) if (each / config.start_from).is_dir()]
+    if not places:
         raise ValueError(f"there is no sweep {config.start_from!r} in {folder} to start from")
+    place = places[0]
     earlier = read_sweep_folder(place)
     if earlier.config.model != config.model:
         raise ValueError(f"{config.start_from} holds models of another configuration: {earlier.config.model}")
@@ -271,19 +284,57 @@ def sweep(config, seeds, fleet_size=16, n_jobs=1, folder=BOOK_FLEETS, device="cp
     return read_sweep(config, folder)
 
 
-def finished_sweep(config, seeds, text, progress=True):
-    """The finished sweep of a configuration: the book's, else your own, else trained now and kept with your own. It is noted in
-    the chapter's list of runs, where `text` says what it is.
+def _with_seeds(config, seeds, *folders):
+    """The sweep with these seeds and no others, from the folders together; None where they lack one."""
+    parts, missing = [], list(seeds)
+    for folder in folders:
+        stored = read_sweep(config, folder)
+        if stored is not None:
+            held = set(stored.outcomes["seed"])
+            parts.append(stored.only([seed for seed in missing if seed in held]))
+            missing = [seed for seed in missing if seed not in held]
+    if missing or not parts:
+        return None
+    whole = parts[0] if len(parts) == 1 else dataclasses.replace(
+        parts[0], outcomes=pd.concat([part.outcomes for part in parts], ignore_index=True),
+        history=pd.concat([part.history for part in parts], ignore_index=True),
+        weights={name: torch.cat([part.weights[name] for part in parts]) for name in parts[0].weights},
+        provenance={"blocks": [block for part in parts for block in part.provenance["blocks"]]})
+    return whole.only(list(seeds))
 
-    With BOOK_RUNS=fresh the book's is left aside. Raises store.DamagedRun where a stored file was altered.
+
+def finished_sweep(config, seeds, text, progress=True):
+    """The finished sweep of a configuration, with these seeds and no others: see lab/find_or_make.py. It is noted in the
+    chapter's list of runs, where `text` says what it is.
+
+    Seeds that the book lacks are trained and kept with your own; the sweep is your own then. Raises NotStored; store.DamagedRun
+    where a stored file was altered.
     """
-    done = read_sweep(config, BOOK_FLEETS) if runs_mode() == "stored" else None
-    origin = "book" if done is not None else "yours"
-    if done is None:
-        done = sweep(config, list(seeds), folder=YOUR_FLEETS, progress=progress)
+    seeds, stored = list(seeds), [BOOK_FLEETS] * (runs_mode() == "stored")
+
+    def find(folder):
+        return _with_seeds(config, seeds, *([folder] if folder == BOOK_FLEETS else [*stored, folder]))
+
+    def current(own):
+        return (own.outcomes["code"] == CODE).all()
+
+    def make(folder):
+        held = [part for part in (read_sweep(config, book) for book in stored) if part is not None]
+        own = read_sweep(config, folder)
+        if own is not None and runs_mode() == "fresh" and not current(own):        # its seeds would count as trained
+            aside = own.path.with_name(f".{own.path.name}.before")
+            shutil.rmtree(aside, ignore_errors=True)
+            own.path.rename(aside)
+        sweep(config, [seed for seed in seeds if not any((part.outcomes["seed"] == seed).any() for part in held)],
+              folder=folder, progress=progress)
+
+    name = sweep_name(config)
+    command = python_command("lab.sweeps", "finished_sweep", config, seeds, text)
+    done, origin = find_or_make(Wanted("sweep", name, f"{text}; seeds {seeds_text(seeds)}", command, config), BOOK_FLEETS,
+                                YOUR_FLEETS, find, make, current)
     blocks = done.provenance["blocks"]
     about = {key: blocks[0][key] for key in ("device_name", "threads", "torch", "date")}
     record.note_run(SimpleNamespace(
         name=done.path.name, origin=origin, config=SimpleNamespace(seed=seeds_text(done.outcomes["seed"])),
-        differs=f"{text}; {len(done.outcomes)} seeds", provenance=about | {"seconds": sum(b["seconds"] for b in blocks)}))
+        differs=f"{text}; {len(done.outcomes)} seeds", provenance=about | {"seconds": float(done.outcomes["seconds"].sum())}))
     return done
