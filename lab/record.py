@@ -1,4 +1,4 @@
-"""What a chapter leaves behind: its claims, its exported figures, its list of runs, and the files it used.
+"""What a chapter leaves behind: its claims, its printed numbers, its exported figures, its list of runs, and the files it used.
 
 All of it goes into one file per chapter, `_record/<chapter>.json`, rewritten after each event. A chapter whose results
 are frozen does not run again, and its record stays; the appendix "How this book was computed" reads them all.
@@ -16,12 +16,14 @@ from IPython import get_ipython
 from IPython.display import Markdown
 
 from lab.find_or_make import building_chapter
+from lab.printed import Printed
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
 
 _chapter = None            # the record being written: a dictionary, or None outside a chapter (notebook, test)
+_printed = Printed()       # what the page has printed so far
 _runs = []                 # the runs that this process has used, each once
 _opened = set()            # files under data/ and chapters/ that this process has opened for reading
 
@@ -49,13 +51,14 @@ sys.addaudithook(_watch)
 
 def open_chapter(name):
     """Start the record of a chapter: call it in the chapter's first cell with the file's name without suffix."""
-    global _chapter
+    global _chapter, _printed
     if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
         raise ValueError(f"there is no chapter {name!r}: give the name of a .qmd file without its suffix")
     building_chapter(name)
-    _chapter = {"chapter": name, "claims": [], "figures": [], "runs": _runs, "depends_on": {}, "settings": _settings()}
-    shell = get_ipython()
+    _chapter = {"chapter": name, "claims": [], "figures": [], "runs": _runs, "numbers": [], "depends_on": {}, "settings": _settings()}
+    shell, _printed = get_ipython(), Printed()
     if shell is not None:                                # also note what is used after the last claim, figure or run
+        _printed.watch(shell, on_change=_write)
         shell.events.register("post_run_cell", lambda result: _write())
     _write()
 
@@ -81,6 +84,7 @@ def _sha256(path, modified, size):
 def _write():
     if _chapter is None:
         return
+    _chapter["numbers"] = _printed.rows()
     stats = {p: p.stat() for p in _used_files()}
     _chapter["depends_on"] = {p.relative_to(ROOT).as_posix(): _sha256(p, stat.st_mtime_ns, stat.st_size) for p, stat in stats.items()}
     RECORDS.mkdir(exist_ok=True)
@@ -148,6 +152,7 @@ def claim(label, sentence, holds, given, counterexample):
         raise ValueError(f"the chapter has two claims with the label {label!r}")
     _chapter["claims"].append({"label": label, "sentence": sentence, "holds": true, "counterexample_holds": false,
                                "own_runs": not only_book_runs()})
+    _printed.add(f"claim {label}", sentence)
     _write()
     if not true and only_book_runs():
         raise ClaimContradicted(f"claim {label!r} is contradicted by the book's own results: {sentence}")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pytest
 
-from lab import record
+from lab import find_or_make, record
 
 
 @pytest.fixture
@@ -17,6 +17,7 @@ def chapter(tmp_path, monkeypatch):
         monkeypatch.setattr(record, name, tmp_path / place)
     monkeypatch.setattr(record, "_opened", set())
     monkeypatch.setattr(record, "_runs", [])
+    monkeypatch.setattr(find_or_make, "_chapter", None)                        # what follows may train again
     record.open_chapter("x")
     yield lambda: json.loads((tmp_path / "_record" / "x.json").read_text())
     monkeypatch.setattr(record, "_chapter", None)

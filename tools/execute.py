@@ -86,7 +86,7 @@ async def run_notebook(notebook: nbformat.NotebookNode, folder: Path, timeout: i
 
 def code_key(chapter: Chapter) -> str:
     """Hash of what the kernel is asked to run; prose and captions are not part of it."""
-    parts = [part.code if isinstance(part, Cell) else part.expressions for part in chapter.parts]
+    parts = [part.source if isinstance(part, Cell) else part.expressions for part in chapter.parts]
     return hashlib.sha256(json.dumps([SET_UP, parts]).encode()).hexdigest()
 
 
@@ -118,7 +118,7 @@ def _notebook_of(chapter: Chapter) -> nbformat.NotebookNode:
     cells = [nbformat.v4.new_code_cell(SET_UP, id="set-up", metadata={"book_line": 1})]
     for number, part in enumerate(chapter.parts):
         if isinstance(part, Cell):
-            source, line = part.code, part.first_code_line
+            source, line = part.source, part.first_code_line - (part.source != part.code)
         else:
             expressions = {str(index): text for index, text in enumerate(part.expressions)}
             source, line = "", part.line

@@ -62,6 +62,12 @@ class Cell:
     first_code_line: int
     option_lines: dict = field(default_factory=dict)  # option name -> line
 
+    @property
+    def source(self) -> str:
+        """What the kernel is asked to run: as Quarto does, with the label, by which the page's numbers are noted."""
+        label = self.options.get("label")
+        return f"#| label: {label}\n{self.code}" if label else self.code
+
 
 @dataclass(frozen=True)
 class Chapter:
