@@ -1,7 +1,7 @@
 """The transformer one token at a time: keys and values of earlier tokens are kept, so that nothing is computed twice.
 
 This is how language models are served ("KV cache"). Here it makes a census cheap: sums share their first tokens. The
-numbers are those of `AdditionTransformer.forward` up to rounding (tests/test_censuses.py compares them).
+numbers are those of `AdditionTransformer.forward` up to rounding (tests/lab/test_censuses.py compares them).
 """
 import math
 

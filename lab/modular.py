@@ -8,7 +8,7 @@ ever read, so `pair_logits` computes that row, and of it only what differs from 
 - a score is a number per token, position and head, so a pair's attention is a softmax over three numbers looked up;
 - W_O only ever meets W_in and W_U, and W_out only W_U: the small products of matrices come first.
 
-What is left per pair is two matrix products. tests/test_modular.py holds logits and gradients against `forward`.
+What is left per pair is two matrix products. tests/lab/test_modular.py holds logits and gradients against `forward`.
 
 Shapes: N pairs, p tokens (and `=`, token p), D = d_model, H heads of E = D / H, M = d_mlp neurons.
 """

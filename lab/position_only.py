@@ -4,7 +4,7 @@ Where every digit's embedding has one length, the norm before attention is a fun
 never see a digit. Then each model has one fixed attention pattern, and what a row receives is a single number,
 sum_t mix[row, t] * value[digit_t], written along one direction. So the pattern is computed once per step instead of once
 per example (by ordinary autograd, from `PositionOnlyParts`), and the rest is a narrow chain of elementwise operations
-whose gradient is written out below. tests/test_fleets.py holds it against autograd through the model's own forward.
+whose gradient is written out below. tests/lab/test_fleets.py holds it against autograd through the model's own forward.
 
 Letters: S seeds, R rows that predict, B examples, T = 33 tokens, or 34, D width, F hidden units, V = 10 digits.
 """

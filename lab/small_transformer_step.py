@@ -7,7 +7,7 @@ What makes it fast:
 - A column of ones beside the values makes the softmax's sum come out of the same product as the mixture, and its
   gradient too. After attention channels come before examples: a norm's mean is a sum of 7 long vectors.
 The table is made for all seeds together, the rest in groups of seeds (on the CPU one by one: that stays in the cache).
-tests/test_small_transformer.py holds it against autograd through the model's own forward.
+tests/lab/test_small_transformer.py holds it against autograd through the model's own forward.
 
 Letters: S seeds (G in a group), B examples, T = 33 tokens that go in, R rows that predict, N = B R, V = 14, D = 7.
 """

@@ -1,15 +1,10 @@
 """What the tests of the build share: a small book, the real book, a browser."""
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-from small_book import write_small_book  # noqa: E402
+from small_book import ROOT, write_small_book
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
             "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",

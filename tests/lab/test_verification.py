@@ -13,7 +13,7 @@ from lab.ten_digits import LARGEST, answer_pairs, board_pairs, longest_ripple, s
 from lab.verification import adder_of, one_by_one, smallest_margin, verify
 from tools import export, verify as verify_tool
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "reference" / "microadder-57-weights.json"
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "reference" / "microadder-57-weights.json"
 needs_published = pytest.mark.skipif(not PUBLISHED.exists(), reason="the published weights are not part of the project")
 BROKEN = """
 from lab.ten_digits import longest_ripple

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lab.exercises import Judge, Verdict, array, check, choice, function, judge_of, number, read_exercises
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
 
 CHAPTER = '''# A chapter {#sec-a}

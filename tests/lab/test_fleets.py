@@ -24,7 +24,7 @@ from tools.sweep import configuration, main
 
 SHORT = Recipe(steps=120, batch_size=16, warmup_steps=10, digit_stages=((3, 30), (6, 60)), carry_fade=(40, 100),
                evaluate_every=60, stop_after_perfect=None)
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

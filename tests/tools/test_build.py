@@ -16,7 +16,7 @@ from tools.freshness import drop_stale_results, list_results
 from tools.pandoc_book import build_book
 from tools.qmd import SourceError, list_pages, read_chapter, read_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 needs_quarto = pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
 
 

@@ -11,7 +11,7 @@ from _common import generate
 from lab.micro_adder import MICRO_ADDERS, MicroAdder, MicroAdderConfig, load_published_57, micro_adder
 from lab.ten_digits import FORMATS, answer_pairs, board_pairs, stratified_pairs, uniform_pairs
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "shared" / "reference" / "microadder-57-weights.json"
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "reference" / "microadder-57-weights.json"
 SPLIT_COUNTS = {                                          # by hand, from the sheet's table and the ladder's steps
     "54": 3 + 3 + 12 + 1 + 10 + 10 + 10 + 5, "57": 3 + 6 + 12 + 1 + 10 + 10 + 10 + 5,
     "67": 3 + 6 + 12 + 1 + 10 + 10 + 10 + 10 + 5, "74": 3 + 4 + 6 + 15 + 1 + 10 + 10 + 10 + 10 + 5,

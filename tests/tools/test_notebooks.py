@@ -13,7 +13,7 @@ from lab.exercises import read_exercises
 from tools.execute import run_notebook
 from tools.notebooks import (FIND_BOOK, HOW_TO_RUN, make_notebooks, split_blocks, without_record, write_notebooks)
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted(path.stem for path in ROOT.glob("chapters/[0-9][0-9]-*.qmd"))
 EXERCISES = read_exercises(ROOT)
 FOLDER = {"reader": "", "instructor": "solutions/"}

@@ -19,7 +19,7 @@ def test_the_small_book_is_sound(small_book):
 
 
 def test_the_book_is_sound(built_book):
-    from conftest import ROOT
+    from lab.record import ROOT
     assert check_pages(ROOT, built_book, "reader") == []
 
 

@@ -19,7 +19,7 @@ from tools import benchmark
 from tools import modular as command
 
 TINY = ModularConfig(p=11, fraction=0.7, d_model=32, n_heads=2, d_mlp=64, epochs=300, lr=5e-3, measure_every=50)
-LENS = Path(__file__).parent / "data" / "transformer_lens_modular.safetensors"
+LENS = Path(__file__).parents[1] / "data" / "transformer_lens_modular.safetensors"
 ARCHITECTURES = pytest.mark.parametrize("architecture", ["transformer", "mlp"])
 
 
