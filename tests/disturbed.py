@@ -1,0 +1,57 @@
+"""Arithmetic as on another machine: every sum of PyTorch comes out some units in the last place apart.
+
+Processors add in different orders, so a reduction (sum, mean, product of matrices, softmax, norm, ...) of the same numbers has
+other last bits elsewhere. `disturb()` moves each of its results by up to UNITS units in the last place, by a pattern over its
+places: the same call gives the same bits again, as on any one machine. Sums of whole numbers are left alone: they are exact in
+any order.
+"""
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+UNITS = 4
+PATTERN = 10_007                        # places after which the pattern repeats: a prime, so that no axis of a tensor fits it
+REDUCTIONS = {"sum", "mean", "mm", "bmm", "addmm", "baddbmm", "mv", "dot", "_softmax", "_log_softmax", "logsumexp", "var", "std",
+              "native_layer_norm", "norm", "linalg_vector_norm", "cumsum", "prod", "nll_loss_forward", "var_mean",
+              "_scaled_dot_product_flash_attention_for_cpu", "convolution", "_thnn_fused_gru_cell"}
+_running = []
+
+
+class _Disturbed(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.units = torch.from_numpy(np.random.default_rng(0).choice([*range(-UNITS, 0), *range(1, UNITS + 1)], PATTERN)).double()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket.__name__ not in REDUCTIONS or all(map(_whole, args)):
+            return result
+        self.count += 1
+        if isinstance(result, tuple):
+            return tuple(self._moved(each) for each in result)
+        return self._moved(result)
+
+    def _moved(self, value):
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return value
+        times = -(-max(1, value.numel()) // PATTERN)
+        units = self.units.repeat(times)[:value.numel()].view(value.shape).to(value.dtype)
+        return value * (1 + units * torch.finfo(value.dtype).eps / 2)
+
+
+def _whole(argument):
+    """Does an argument hold whole numbers only (or no numbers at all)?"""
+    if not isinstance(argument, torch.Tensor) or not argument.is_floating_point():
+        return True
+    values = argument.detach()
+    first = values.flatten()[:64] if values.is_contiguous() else values
+    return bool((first == first.round()).all()) and bool((values == values.round()).all())
+
+
+def disturb():
+    """From now on, for the whole process."""
+    mode = _Disturbed()
+    mode.__enter__()
+    _running.append(mode)
+    return mode

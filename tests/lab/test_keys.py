@@ -1,0 +1,54 @@
+"""The name of every stored result is the same on every machine: no last bit is part of it."""
+import json
+import subprocess
+import sys
+
+from lab.store import ROOT
+
+# In a process of its own: arithmetic is disturbed before the first module of the book is imported.
+ALL_NAMES = """
+import json, sys
+sys.path.insert(0, "tests")
+import torch
+torch.set_default_dtype(torch.float64)
+from disturbed import disturb
+numbers = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+before = numbers.sum(), numbers.round().sum()
+disturb()
+assert numbers.sum() != before[0] and numbers.round().sum() == before[1]
+from lab import censuses, frontier, modular_runs, recovery, second_pass, store, sweeps
+from lab.crossed import AIDS, CROSSED_STARTS
+from lab.experiments import book_configs
+from lab.ten_digit_study import FIRST_PASSES
+sweep_configs = [entry.config for group in (FIRST_PASSES, frontier.ENTRIES, AIDS, CROSSED_STARTS) for entry in group.values()]
+sweep_configs += [arm.config for arm in recovery.arms()]
+start = sweeps.sweep_name(FIRST_PASSES["763"].config)
+sweep_configs += [config for _, config in second_pass.factorial_and_published(start)]
+runs = {store.run_name(config) for config in book_configs()}
+names = {"runs": runs, "fleets": {sweeps.sweep_name(config) for config in sweep_configs},
+         "modular": {store.run_name(config) for configs, _ in modular_runs.book_arms().values() for config in configs},
+         "trajectories": {sweeps.sweep_name(frontier.ENTRIES[label].config) for label in frontier.FOLLOWED},
+         "censuses": {run.name for group in censuses.subjects().values() for run in group},
+         "interventions": {store.run_name(config) for config in book_configs(["reference"])}}
+print(json.dumps({kind: sorted(each) for kind, each in names.items()}))
+"""
+
+
+def test_every_name_is_found_where_arithmetic_differs():
+    done = subprocess.run([sys.executable, "-c", ALL_NAMES], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for kind, names in json.loads(done.stdout).items():
+        stored = {path.name for path in (ROOT / "data" / kind).iterdir() if path.is_dir() and not path.name.startswith(".")}
+        missing, extra = set(names) - stored, stored - set(names)
+        assert names and not missing and not extra, f"{kind}: not stored: {missing}; stored, and nothing asks for it: {extra}"
+
+
+def test_no_setting_is_the_result_of_a_computation():
+    """A float in a stored configuration is a short decimal: what a person wrote, not what a machine added up."""
+    for file in (ROOT / "data").glob("*/*/config.json"):
+        def check(value):
+            if isinstance(value, float):
+                assert len(f"{value!r}".replace("-", "").replace(".", "").strip("0")) <= 6, f"{file.parent.name}: {value!r}"
+            for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+                check(each)
+        check(json.loads(file.read_text()))
