@@ -64,7 +64,7 @@ class CircuitConfig:
         12   embedding c, eps; query direction, 2; value; two hinges of 2; size of the step; final norm, 2
         10   the second hinge follows: the same slope, one unit of h later
         8    eps = 1 / c, and the query direction is one angle
-        6    that angle and the value are frozen: "hard-coded"
+        6    as the 10, but the query direction and the final norm are frozen: "hard-coded"
     hinge    ideal: a ReLU on the residual stream itself; relu: a ReLU behind the usual norm; swiglu: behind the norm, a
              SiLU gate times the normalised first coordinate, as published
     sharp    logits SHARPENED times as large: no arg-max changes, but the loss is near zero. Only training notices
@@ -129,12 +129,12 @@ class HandSetCircuit(nn.Module):
             tensor = torch.tensor(values)
             self.register_parameter(name, nn.Parameter(tensor)) if counted else self.register_buffer(name, tensor)
 
-        number("embedding", [c, 0.001] if n > 8 else [c])
-        number("query", [math.cos(phi), -math.sin(phi)] if n > 8 else [phi], n > 6)
-        number("value", [-22 * unit], n > 6)
+        number("embedding", [c, 0.001] if n != 8 else [c])
+        number("query", [math.cos(phi), -math.sin(phi)] if n != 8 else [phi], n != 6)
+        number("value", [-22 * unit])
         number("hinge", [[threshold, slope], [threshold - slope / c, slope]] if n == 12 else [threshold, slope])
         number("step", [step])
-        number("norm", [size * SHARPENED if config.sharp else size for size in (0.1 * unit, -unit / 50)])
+        number("norm", [size * SHARPENED if config.sharp else size for size in (0.1 * unit, -unit / 50)], n != 6)
         number("gain", math.log(10) / (math.cos(0.3 * omega) - math.cos(0.7 * omega)), False)
         number("period", period, False)
         number("eps_norm", 1e-6, False)

@@ -79,12 +79,15 @@ LOOK = 250                              # steps
 # ---------------------------------------------------------------------------------------------------------------------
 
 def board_record():
-    """The board's entries as known: a DataFrame (category, parameters, ..., first, last), the last two being the first and the
-    last day on which an entry may have been made (NaT where its date is not known)."""
-    table = pd.read_csv(store.ROOT / "data" / "adderboard.csv", dtype={"date": str})
-    first = pd.to_datetime(table["date"].str.pad(10, "right").str.strip().where(table["date"].str.len() == 10, table["date"] + "-01"))
-    month = table["date"].str.len() == 7
-    return table.assign(first=first, last=first.where(~month, first + pd.offsets.MonthEnd(0)))
+    """The board's entries as known: a DataFrame, the columns of data/adderboard.csv and `date`.
+
+    submitted, listed, until: days on which an entry was handed in, first stood in the board's table, and last did (NaT: not
+    known, never, or still there in the version of 25 March 2026). date: the first of the two that is known.
+    """
+    days = ["submitted", "listed", "until"]
+    table = pd.read_csv(store.ROOT / "data" / "adderboard.csv", dtype=dict.fromkeys(days, str))
+    table[days] = table[days].apply(pd.to_datetime, format="%Y-%m-%d")
+    return table.assign(date=table["submitted"].fillna(table["listed"]))
 
 
 def success_table(sweeps):

@@ -12,24 +12,23 @@ OUTCOMES = {False: {"marker": "s", "color": COLORS[1], "fillstyle": "none", "lin
 def plot_board(board, own):
     """Learned or set numbers by date: board as lab.frontier.board_record gives it; own: {label: numbers}, as lines.
 
-    An entry of which only the month is known is a bar over that month. The line is the smallest trained entry listed so far.
+    Full markers stood in the board's table, open ones never did. The line is the smallest trained entry in that table so far.
     """
-    figure, ax = plt.subplots(figsize=(8, 4.2))
-    dated = board.dropna(subset=["first"])
-    for i, (category, table) in enumerate(dated.groupby("category", sort=False)):
-        days = table["first"] == table["last"]
-        ax.plot(table.loc[days, "first"], table.loc[days, "parameters"], "os"[i % 2], color=COLORS[i], markersize=5, label=category)
-        rest = table[~days]
-        ax.hlines(rest["parameters"], rest["first"], rest["last"], color=COLORS[i], linestyle=["-", "--"][i % 2], linewidth=1, alpha=0.7,
-                  label=f"{category}, month known")
-    record = dated[(dated["category"] == "trained") & (dated["listed"] == "yes") & (dated["first"] == dated["last"])].sort_values("first")
-    ax.step(record["first"], record["parameters"].cummin(), where="post", color="#666666", linewidth=1)
+    figure, ax = plt.subplots(figsize=(8, 4.6))
+    for i, (category, table) in enumerate(board.groupby("category", sort=False)):
+        for was_listed, fill, size in ((True, "full", 5), (False, "none", 8)):      # rings are seen around other markers
+            part = table[table["listed"].notna() == was_listed]
+            ax.plot(part["date"], part["parameters"], "os"[i % 2], color=COLORS[i], fillstyle=fill, markersize=size, linestyle="none",
+                    label=f"{category}, {'listed' if was_listed else 'submitted only'}")
+    record = board[(board["category"] == "trained") & board["listed"].notna()].sort_values("listed")
+    ax.step(record["listed"], record["parameters"].cummin(), where="post", color="#666666", linewidth=1)
     for i, (label, numbers) in enumerate(own.items()):
         ax.axhline(numbers, color=COLORS[2 + i], linestyle=["-.", ":"][i % 2], linewidth=1.6)
         ax.annotate(label, (1.0, numbers), xycoords=("axes fraction", "data"), textcoords="offset points", xytext=(4, 0),
                     va="center", fontsize=8)
     ax.set(yscale="log", ylabel="counted numbers")
-    ax.set_yticks([5, 10, 20, 50, 100, 200, 500, 1000, 5000], ["5", "10", "20", "50", "100", "200", "500", "1,000", "5,000"])
+    ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
+    ax.set_yticks(ticks, [f"{n:,}" for n in ticks])
     ax.minorticks_off()
     ax.legend(fontsize=8, loc="upper right", ncols=2)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))

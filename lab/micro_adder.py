@@ -1,6 +1,6 @@
 """The split-subspace micro-adder: one configurable class for the ladder from 242 learned numbers down to 54.
 
-Source: Dobrovolskyi's MicroAdder (2026) and, for 242, JackCai's split-subspace adder; the architecture is theirs, the
+Source: Zarechnev's MicroAdder (2026) and, for 242, JackCai's split-subspace adder; the architecture is theirs, the
 code is not. The residual stream is two halves side by side: what token stands here, and where. Attention asks and is
 asked in the position half only, and carries the token half. Sequence (see lab/ten_digits.py): `X0..X9 + Y0..Y9 = Z0..Z10`,
 ones first. Letters: B sequences, T tokens, V tokens in the vocabulary, D = token_dim + position_dim, H heads, K = qk_dim.

@@ -188,8 +188,9 @@ class RotaryAdder(nn.Module):
 
     @torch.no_grad()
     def _signed_start(self, generator):
-        """Signs and rough sizes of a working circuit; all sizes uniform within a factor of two or three, all that such a
-        circuit does not need uniform within +-0.3.
+        """The signs of a working circuit; sizes uniform from ranges whose upper end is at most two and a half times the lower
+        (the head's first number is 1), all that such a circuit does not need uniform within +-0.3. Training takes the
+        unit's W_1 and the head far beyond these ranges: chapter 10 says how far.
 
         The stream's last dimension holds the digit just written (where D = 2) less the sum that attention brings: value
         +, write -. The unit is a step where that changes its sign: W_1 +; it writes against it: W_2 -. The head turns the

@@ -5,8 +5,8 @@ and an output head that is the token embedding; the 777 has a final LayerNorm to
 `0000000042+0000000007=94000000000<EOS>`.
 
 Sources: Havinga, gpt-acc-jax (777); the 763 is its replication in PyTorch, whose published code settles what its README
-leaves open (exact GELU, initialisation, 5 % warm-up, clipping at 1, loss on the 12 answer targets). How the 777 starts
-is not stated anywhere: here as Flax starts such modules. Gradients of many seeds at once: lab/small_transformer_step.py.
+leaves open (exact GELU, initialisation, 5 % warm-up, clipping at 1, loss on the 12 answer targets). The code of the 777
+leaves its start to Flax: here as Flax starts such modules. Gradients of many seeds at once: lab/small_transformer_step.py.
 """
 import math
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Ten-digit sums: the board's protocol, the two sequence formats, and data made by vectorised code on any device.
 
-Source of protocol and records: AdderBoard (Papailiopoulos, 2026); of the carry sampler: MicroAdder (Dobrovolskyi, 2026).
+Source of protocol and records: AdderBoard (Papailiopoulos, 2026); of the carry sampler: MicroAdder (Zarechnev, 2026).
 Operands are int64 tensors. Columns are counted from the ones, 0..9. Letters: N pairs, T tokens.
 The validation stream and the test stream never share a seed: `VALIDATION_SEEDS` and `TEST_SEEDS` are all there are.
 """

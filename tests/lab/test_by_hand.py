@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("counted, hinge", VARIANTS)
 def test_every_variant_adds(counted, hinge):
-    """All 10,010 of the board's pairs, and a stratified set. Frozen: gain, period, eps; in the 6 also angle and value."""
+    """All 10,010 of the board's pairs, and a stratified set. Frozen: gain, period, eps; in the 6 also query and norm."""
     model = hand_set(counted, hinge)
-    assert board_count(model) == counted and strict_count(model) == counted + (5 if counted == 6 else 3)
+    assert board_count(model) == counted and strict_count(model) == (13 if counted == 6 else counted + 3)
     assert passes(model, *board_pairs()) and passes(model, *stratified_pairs(50, 11)[:2])
 
 
@@ -171,7 +171,7 @@ def test_shortest_numbers(low, high, value, base, expected):
 
 
 def test_a_shortened_model_still_adds():
-    model, (a, b, _) = hand_set(6, "ideal"), stratified_pairs(5, 3)
+    model, (a, b, _) = hand_set(8, "ideal"), stratified_pairs(5, 3)
     short, table = shortened(model, a, b, order=["query", "period", "embedding", "value", "hinge[0]", "hinge[1]", "step",
                                                  "norm[0]", "norm[1]", "gain", "eps_norm"])
     assert passes(short, a, b) and (table["bits"] <= 12).all() and 40 < table["cost"].sum() < 150

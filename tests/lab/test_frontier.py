@@ -51,12 +51,16 @@ def test_what_is_stored_is_whole(label):
 
 
 def test_the_board_by_date():
-    board = board_record()
-    day = board[board["date"].str.len() == 10].iloc[0]
-    month = board[board["date"] == "2026-02"].iloc[0]
-    assert day["first"] == day["last"] == pd.Timestamp(day["date"])
-    assert (month["first"], month["last"]) == (pd.Timestamp("2026-02-01"), pd.Timestamp("2026-02-28"))
-    assert board.loc[board["date"].isna(), "first"].isna().all() and board["date"].isna().any()
+    """Days only; nobody is listed before handing in; the 763 was never handed in; one 40 left the table again."""
+    board = board_record().set_index(["category", "parameters"])
+    early, late = board["listed"] < board["submitted"], board["until"] < board["listed"]
+    assert not early.any() and not late.any()
+    assert board.loc["trained"].loc[763, ["submitted", "listed", "date"]].isna().all()
+    forty = board.loc["hand-set"].loc[40]
+    assert (forty["date"], forty["until"]) == (pd.Timestamp("2026-02-26"), pd.Timestamp("2026-03-03"))
+    assert board.loc["trained"].loc[67, "date"] == pd.Timestamp("2026-03-03")         # listed; submission not known
+    assert board["source"].notna().all() and not board.reset_index().duplicated().any()
+    assert len(board[board["listed"].notna() & board["until"].isna()]) == 52                     # the table of 25 March 2026
 
 
 def test_first_perfect_is_censored_where_the_end_is_not():

@@ -201,7 +201,8 @@ def test_clean_keeps_what_is_the_readers(tmp_path):
 
 def test_nothing_made_is_tracked_by_git():
     ignored = ["_book/index.html", "_book-instructor/x", ".venv/x", "_cache/x", "_freeze/x", "_record/x.json",
-               "notebooks/a.ipynb", "data/yours/r/run.json", "figures/03-a/fig.svg", "a/__pycache__/b.pyc"]
+               "notebooks/a.ipynb", "data/yours/r/run.json", "figures/03-a/fig.svg", "a/__pycache__/b.pyc", "data/censuses/.lock",
+               "data/trajectories/.lock"]
     kept = ["figures/theme/shared.css", "data/runs/r/weights.safetensors", "chapters/01-a.qmd"]
     done = subprocess.run(["git", "check-ignore", "--no-index", "--stdin"], cwd=ROOT, input="\n".join(ignored + kept),
                           capture_output=True, text=True)
