@@ -2,6 +2,8 @@
 import shutil
 from pathlib import Path
 
+from tools.clean import made_by_builds
+
 ROOT = Path(__file__).resolve().parent.parent
 
 CONFIG = """
@@ -213,6 +215,15 @@ REFERENCES = """# References {.unnumbered}
 ::: {#refs}
 :::
 """
+
+
+def copy_book(place: Path, *without: str) -> Path:
+    """Copy the real book's sources and stored results to `place`, without what builds and readers have made here, and
+    without the paths `without`."""
+    kept_here = (".git", ".venv", ".pytest_cache", ".hypothesis", "tests", "notebooks", "data/yours", *without)
+    left_out = {*made_by_builds(ROOT), *(ROOT / name for name in kept_here)}
+    return Path(shutil.copytree(ROOT, place, ignore=lambda folder, names: [
+        name for name in names if Path(folder, name) in left_out or name == "__pycache__"]))
 
 
 def write_small_book(root: Path) -> Path:
