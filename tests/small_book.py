@@ -237,7 +237,7 @@ def write_small_book(root: Path) -> Path:
                        "unrelated_module.py": "COUNT = 8\n", "data/numbers.csv": "1,2\n",
                        "data/unrelated.csv": "3\n"}.items():
         (root / name).write_text(text, encoding="utf-8")
-    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py"):
+    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py", "lab/find_or_make.py", "lab/printed.py"):
         (root / source).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / source, root / source)
     shutil.copytree(ROOT / "figures" / "theme", root / "figures" / "theme")
