@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BOOK_PYTHON = .venv/bin/python
 
-.PHONY: help setup setup-tests book instructor notebooks live serve test retrain clean
+.PHONY: help setup setup-tests book instructor notebooks live serve test test-fast retrain clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,9 +28,11 @@ live: notebooks  ## open JupyterLab on the notebooks
 serve: book  ## serve the built book at http://127.0.0.1:8000
 	$(BOOK_PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory _book
 
-test: setup-tests  ## build the book and run all tests
-	$(BOOK_PYTHON) -m tools.build
-	$(BOOK_PYTHON) -m pytest
+test: setup-tests  ## run all tests, two at a time
+	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup
+
+test-fast: setup-tests  ## run the tests that neither build the book nor run its notebooks
+	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
 
 retrain: setup  ## train all of the book's runs again (hours)
 	$(BOOK_PYTHON) -m tools.retrain --all

@@ -4,16 +4,38 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_book import ROOT, write_small_book
+from small_book import ROOT, copy_book, write_small_book
+
+pytest_plugins = ["unchanged"]
+os.environ.setdefault("OMP_NUM_THREADS", "1")      # before torch: workers side by side with more threads each wait for each other
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
             "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
             "/Applications/Chromium.app/Contents/MacOS/Chromium"]
 
 
-def pytest_collection_modifyitems(items):
-    """Fast ones first: what takes long, or needs a browser, comes last."""
-    items.sort(key=lambda item: bool(item.get_closest_marker("slow")) + 2 * bool(item.get_closest_marker("browser")))
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False                 # xdist's own order; the next hook makes a better one
+
+
+@pytest.hookimpl(tryfirst=True)                                # before `-m` selects, and before xdist reads the groups
+def pytest_collection_modifyitems(config, items):
+    """Which tests go together into one worker (`-n 2 --dist loadgroup`), and in which order.
+
+    All that need the built book are one group, for it is built once; each other slow test is one by itself; the rest of a
+    file is one. In one process the fast ones come first. Workers begin with the slow ones: what is given out last should
+    be short, or one worker waits for the other.
+    """
+    def weight(item):
+        return 2 if "built_book" in item.fixturenames else 1 if item.get_closest_marker("slow") else 0
+
+    for item in items:
+        if weight(item) == 2:
+            item.add_marker(pytest.mark.slow)
+        if weight(item) != 1:
+            item.add_marker(pytest.mark.xdist_group("built book" if weight(item) else item.nodeid.partition("::")[0]))
+    items.sort(key=weight, reverse=hasattr(config, "workerinput"))
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +83,10 @@ def own_small_book(small_book, tmp_path):
 
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory):
-    """The real book's readers' edition, built the pandoc way into a folder of its own; returns that folder."""
+    """The real book's readers' edition, built the pandoc way in a copy of the checkout; returns the folder of the pages.
+    The records of the chapters are in `_record` beside it."""
     from tools.build import build
-    return build(ROOT, "pandoc", "reader", tmp_path_factory.mktemp("book") / "_book")
+    return build(copy_book(tmp_path_factory.mktemp("book") / "book"), "pandoc", "reader")
 
 
 def find_browser():
@@ -71,10 +94,10 @@ def find_browser():
     return next((found for found in map(shutil.which, BROWSERS) if found), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(small_book, built_book):
     """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure. The books come
-    first: while Playwright runs, no notebook can be executed in this process."""
+    first: while Playwright runs, no notebook can be executed in this process (and none later: so it ends with the module)."""
     from playwright.sync_api import Error, sync_playwright
     with sync_playwright() as playwright:
         try:

@@ -2,6 +2,8 @@
 import shutil
 from pathlib import Path
 
+from tools.clean import made_by_builds
+
 ROOT = Path(__file__).resolve().parent.parent
 
 CONFIG = """
@@ -215,6 +217,15 @@ REFERENCES = """# References {.unnumbered}
 """
 
 
+def copy_book(place: Path, *without: str) -> Path:
+    """Copy the real book's sources and stored results to `place`, without what builds and readers have made here, and
+    without the paths `without`."""
+    kept_here = (".git", ".venv", ".pytest_cache", ".hypothesis", "tests", "notebooks", "data/yours", *without)
+    left_out = {*made_by_builds(ROOT), *(ROOT / name for name in kept_here)}
+    return Path(shutil.copytree(ROOT, place, ignore=lambda folder, names: [
+        name for name in names if Path(folder, name) in left_out or name == "__pycache__"]))
+
+
 def write_small_book(root: Path) -> Path:
     """Write the book into the empty folder `root`, with this project's tools, theme and recorder."""
     (root / "chapters").mkdir(parents=True)
@@ -226,7 +237,7 @@ def write_small_book(root: Path) -> Path:
                        "unrelated_module.py": "COUNT = 8\n", "data/numbers.csv": "1,2\n",
                        "data/unrelated.csv": "3\n"}.items():
         (root / name).write_text(text, encoding="utf-8")
-    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py"):
+    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py", "lab/find_or_make.py", "lab/printed.py"):
         (root / source).parent.mkdir(exist_ok=True)
         shutil.copyfile(ROOT / source, root / source)
     shutil.copytree(ROOT / "figures" / "theme", root / "figures" / "theme")

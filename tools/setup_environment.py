@@ -31,7 +31,8 @@ CUDA_PACKAGES = re.compile(r"^(nvidia|cuda|triton|pytorch-triton)(-|_|$)", re.IG
 QUARTO_ARCHIVES = "https://github.com/quarto-dev/quarto-cli/releases"
 TORCH_CHOICES = ("cpu", "cuda", "skip")
 QUARTO_CHOICES = ("install", "skip")
-IMPORT_NAMES = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pypandoc_binary": "pypandoc", "beautifulsoup4": "bs4"}
+IMPORT_NAMES = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pypandoc_binary": "pypandoc", "beautifulsoup4": "bs4",
+                "pytest-xdist": "xdist"}
 
 
 class SetUpError(Exception):

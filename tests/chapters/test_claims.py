@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lab.record import RECORDS, ROOT
+from lab.record import ROOT
 from lab.modular_runs import BOOK_MODULAR
 from lab.store import BOOK_RUNS, stored_places
 from lab.sweeps import BOOK_FLEETS
@@ -14,10 +14,9 @@ CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.qmd"))
 
 @pytest.fixture(scope="module")
 def records(built_book):
-    return {stem: json.loads((RECORDS / f"{stem}.json").read_text()) for stem in CHAPTERS}
+    return {stem: json.loads((built_book.parent / "_record" / f"{stem}.json").read_text()) for stem in CHAPTERS}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_every_claim_holds_and_its_counterexample_does_not(records, stem):
     claims = records[stem]["claims"]
@@ -27,14 +26,12 @@ def test_every_claim_holds_and_its_counterexample_does_not(records, stem):
     assert not any(c["own_runs"] for c in claims)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_every_claim_of_the_source_was_made(records, stem):
     source = (ROOT / "chapters" / f"{stem}.qmd").read_text(encoding="utf-8")
     assert re.findall(r'^claim\("([^"]+)"', source, re.M) == [c["label"] for c in records[stem]["claims"]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_every_statement_carries_a_number_it_was_checked_with(records, stem):
     """A claim whose sentence holds no figure cannot be read against the results. Words for small numbers count."""
@@ -42,13 +39,11 @@ def test_every_statement_carries_a_number_it_was_checked_with(records, stem):
     assert [c["label"] for c in records[stem]["claims"] if not re.search(words, c["sentence"], re.I)] == []
 
 
-@pytest.mark.slow
 def test_every_run_that_the_book_uses_is_stored_with_it(records, built_book):
     used = {run["run"] for record in records.values() for run in record["runs"]}
     assert used and used <= {place.name for folder in (BOOK_RUNS, BOOK_MODULAR, BOOK_FLEETS) for place in stored_places(folder)}
 
 
-@pytest.mark.slow
 def test_the_appendix_lists_every_claim(records, built_book):
     page = (built_book / "chapters" / "how-computed.html").read_text(encoding="utf-8")
     for record in records.values():
