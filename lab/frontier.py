@@ -245,7 +245,27 @@ class LogRatioProfile:
         gradient, = torch.autograd.grad(loss, values)
         return loss.item(), gradient.numpy()
 
-    def smallest(self, ratio, iterations=60):
-        """The smallest loss at a log ratio, in nats per digit."""
-        start = np.ones(sum(p.numel() for p in self.free.values()))
-        return float(minimize(self._loss, start, args=(ratio,), jac=True, method="L-BFGS-B", options={"maxiter": iterations}).fun)
+    def smallest(self, ratios, iterations=500):
+        """The smallest loss at each of some log ratios, in nats per digit: an array.
+
+        Each minimum is looked for from where its neighbour's was found, outwards from the ratio nearest to the trained one, and
+        again from where the search ended until it falls no further: so it does not hang on the last bits where a search stops.
+        """
+        ratios, order = np.asarray(ratios, dtype=float), np.argsort(ratios)
+        losses, middle = np.empty(len(ratios)), int(np.argmin(np.abs(ratios[order] - self.trained)))
+        ones = np.ones(sum(p.numel() for p in self.free.values()))
+        losses[order[middle]], at_middle = self._minimum(ratios[order[middle]], ones, iterations)
+        for side in (order[middle + 1:], order[:middle][::-1]):
+            at = at_middle
+            for i in side:
+                losses[i], at = self._minimum(ratios[i], at, iterations)
+        return losses
+
+    def _minimum(self, ratio, start, iterations):
+        smallest = math.inf
+        while True:
+            found = minimize(self._loss, start, args=(ratio,), jac=True, method="L-BFGS-B",
+                             options={"maxiter": iterations, "maxfun": 4 * iterations, "maxcor": 30, "ftol": 0, "gtol": 1e-8})
+            if not found.fun < smallest * (1 - 1e-4):
+                return min(float(found.fun), smallest), found.x
+            smallest, start = float(found.fun), found.x

@@ -4,6 +4,7 @@ A probe is a least-squares regression of a label of -1 or 1 on the vector (for t
 The control task, after Hewitt and Liang (2019), gives each *type* of input a random label: a probe that learns this as
 well has memorised types, so its accuracy on the real label says little.
 """
+import copy
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -75,9 +76,9 @@ def carry_probes(model, n_train=4_000, n_test=4_000, seed=60, n_controls=3):
     truth = [carries(s.a, s.b)[:, 0] for s in (train, test)]
     types = [ones_types(s) for s in (train, test)]
     controls = [[control_labels(t, 0.45, seed + i) for t in types] for i in range(n_controls)]
-    rows = []
-    for depth, (x_train, x_test) in enumerate(zip(streams(model, train.tokens[:, :11]), streams(model, test.tokens[:, :11]))):
-        x_train, x_test = x_train.double().numpy(), x_test.double().numpy()                   # (N, 11, D)
+    rows, exact = [], copy.deepcopy(model).double()            # a sum at a probe's border is read alike on every machine
+    for depth, (x_train, x_test) in enumerate(zip(streams(exact, train.tokens[:, :11]), streams(exact, test.tokens[:, :11]))):
+        x_train, x_test = x_train.numpy(), x_test.numpy()      # (N, 11, D)
         for position in range(11):
             a, b = x_train[:, position], x_test[:, position]
             accuracies = [fit_probe(a, labels).accuracy(b, held_out) for labels, held_out in [truth, *controls]]
@@ -107,7 +108,8 @@ def tens_digit_probes(model, depth, position, n_train=4_000, n_test=4_000, seed=
     `n_controls` tasks. Raises as `streams`.
     """
     train, test = random_sums(n_train, seed), random_sums(n_test, seed + 1)
-    x_train, x_test = (streams(model, s.tokens[:, :11])[depth][:, position].double().numpy() for s in (train, test))
+    exact = copy.deepcopy(model).double()
+    x_train, x_test = (streams(exact, s.tokens[:, :11])[depth][:, position].numpy() for s in (train, test))
 
     def right(digit):
         return read_digits(x_train, digit(train), x_test) == digit(test)

@@ -140,8 +140,10 @@ def test_a_profile_is_a_minimum():
     assert profile.trained == pytest.approx(float(log_ratios(stored.model(100)).mean()), abs=1e-4)
     ones = np.ones(6)
     own, gradient = profile._loss(ones, profile.trained)
-    smallest = profile.smallest(profile.trained, iterations=30)
-    assert smallest <= own
+    before, smallest, after = profile.smallest([profile.trained - 0.1, profile.trained, profile.trained + 0.1])
+    assert smallest <= own and smallest < min(before, after)
+    disturbed = LogRatioProfile(stored.model(100), a.flip(0), b.flip(0))       # the same sums, added in another order
+    assert disturbed.smallest([profile.trained]) == pytest.approx([smallest], rel=1e-3)
     rng = np.random.default_rng(0)
     assert all(smallest < profile._loss(ones * (1 + 0.02 * rng.standard_normal(6)), profile.trained)[0] for _ in range(5))
     step = 1e-6 * np.eye(6)

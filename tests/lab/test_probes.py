@@ -81,7 +81,7 @@ def test_the_three_outcomes_differ_by_their_carry(monkeypatch):
         return [torch.eye(14)[tokens[:, 9]][:, None].expand(-1, 11, -1)]
 
     monkeypatch.setattr("lab.probes.streams", answer_only)
-    table = tens_digit_probes(None, depth=0, position=8)
+    table = tens_digit_probes(torch.nn.Identity(), depth=0, position=8)
     assert table["answer"].all() and abs(table["column"].mean() - 0.55) < 0.03       # no carry out of the ones in 55 %
     assert 0.35 < table["control"].mean() < 0.65
 
