@@ -7,6 +7,14 @@ import pytest
 from small_book import ROOT, copy_book, write_small_book
 
 pytest_plugins = ["unchanged"]
+DISTURB = f"""
+import sys
+sys.path.append({str(ROOT / "tests")!r})
+import disturbed
+disturbed.disturb()
+sys.path.remove({str(ROOT / "tests")!r})
+del sys, disturbed
+"""
 os.environ.setdefault("OMP_NUM_THREADS", "1")      # before torch: workers side by side with more threads each wait for each other
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
@@ -84,9 +92,15 @@ def own_small_book(small_book, tmp_path):
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory):
     """The real book's readers' edition, built the pandoc way in a copy of the checkout; returns the folder of the pages.
-    The records of the chapters are in `_record` beside it."""
+    The records of the chapters are in `_record` beside it.
+
+    Its chapters are executed as on another machine, with disturbed arithmetic (tests/disturbed.py): what holds for these pages
+    holds for those of `make book`, and the numbers on them are to be the same."""
+    from tools import execute
     from tools.build import build
-    return build(copy_book(tmp_path_factory.mktemp("book") / "book"), "pandoc", "reader")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "SET_UP", execute.SET_UP + DISTURB)
+        return build(copy_book(tmp_path_factory.mktemp("book") / "book"), "pandoc", "reader")
 
 
 def find_browser():
