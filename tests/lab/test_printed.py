@@ -38,7 +38,8 @@ def test_what_a_page_prints_is_noted(monkeypatch):
     page = Printed()
     page.watch(shell, on_change=lambda: changes.append(1))
     shell.push({"Markdown": Markdown})
-    monkeypatch.setattr(shell.display_trap, "hook", lambda value: None)        # a kernel does not print results to the output
+    for name in ("write_output_prompt", "write_format_data", "finish_displayhook"):        # a kernel sends results, it prints none
+        monkeypatch.setattr(type(shell.displayhook), name, lambda self, *about: None)
     for code in ("#| label: tbl-a\nMarkdown('| 1 | 2.5 |')", "x = 41 + 1", "x + 1", "print('seven 7')", "object()", "'none'",
                  "Markdown('::: {.claim}\\nfive 5\\n:::')"):
         shell.run_cell(code)
