@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 import _common
 
@@ -54,13 +55,15 @@ BLOCK = re.compile(r'^(?P<fence>`{3,}) *\{\.python +\.(?P<kind>starter|check|sol
 
 
 def read_exercises(root=ROOT):
-    """All exercises of `root`/chapters/*.qmd, in reading order: a dict label -> Exercise. Also tools/ reads them here.
+    """All exercises of the chapters that `root`/_quarto.yml lists, in reading order: a dict label -> Exercise. Also tools/ reads
+    them here. What else lies in chapters/ (copies, side files of a file manager) is not read.
 
     Raises ValueError, with file and line, for a label given twice, a missing difficulty, minutes or title, a block that
     belongs to no exercise, or a second block of the same kind. That a block is missing is for the linter to say.
     """
     exercises = {}
-    for path in sorted(Path(root).glob("chapters/*.qmd")):
+    book = yaml.safe_load((Path(root) / "_quarto.yml").read_text(encoding="utf-8"))["book"]
+    for path in [Path(root) / source for source in [*book["chapters"], *book.get("appendices", [])]]:
         for exercise in _exercises_of(path, path.stat().st_mtime_ns):
             if exercise.label in exercises:
                 there = exercises[exercise.label]

@@ -166,5 +166,5 @@ def claim(label, sentence, holds, given, counterexample):
 def read_records():
     """The records of all chapters but the one that is being written, in order of chapter name: a list of dictionaries."""
     own = _chapter and _chapter["chapter"]
-    records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("*.json"))]
+    records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("[!.]*.json"))]
     return [record for record in records if record["chapter"] != own]

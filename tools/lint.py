@@ -85,6 +85,13 @@ def lint_book(root: Path = ROOT) -> list[str]:
     return [f"{each.page.source}:{line}: {text}" for each in found for line, text in sorted(each.complaints)]
 
 
+def stray_files(root: Path = ROOT) -> list[str]:
+    """Files in chapters/ that the book does not read, each with a sentence: copies, side files of a file manager."""
+    listed = {root / page.source for page in list_pages(root, read_config(root))}
+    return [f"{path.relative_to(root).as_posix()}: not listed in _quarto.yml, so the book does not read it"
+            for path in sorted((root / "chapters").glob("*.qmd")) if path not in listed]
+
+
 class SourceLinter:
     """One pass over the lines of a source; the result is in `found`."""
 
@@ -446,6 +453,8 @@ def main() -> int:
     complaints = lint_book(ROOT)
     for complaint in complaints:
         print(complaint)
+    for note in stray_files(ROOT):
+        print("note:", note)
     print(f"{len(complaints)} thing(s) to mend" if complaints else "the sources are clean")
     return 1 if complaints else 0
 

@@ -8,8 +8,9 @@ from lab.record import ROOT
 from lab.modular_runs import BOOK_MODULAR
 from lab.store import BOOK_RUNS, stored_places
 from lab.sweeps import BOOK_FLEETS
+from tools.qmd import list_pages, read_config
 
-CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.qmd"))
+CHAPTERS = [page.stem for page in list_pages(ROOT, read_config(ROOT)) if page.stem[0].isdigit()]
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ check("count-tied", answer)
 def project(tmp_path):
     (tmp_path / "chapters").mkdir()
     (tmp_path / "chapters/01-a.qmd").write_text(CHAPTER)
+    (tmp_path / "_quarto.yml").write_text("book: {chapters: [chapters/01-a.qmd]}")
     return tmp_path
 
 
@@ -272,6 +273,13 @@ def test_ambiguous_checks_are_refused(make, message):
         make()
 
 
+def test_what_lies_beside_the_chapters_is_not_read(project):
+    """Side files of macOS are no text at all, and a copy would give every exercise twice."""
+    (project / "chapters/._01-a.qmd").write_bytes(b"\x00\x05\x16\x07\xb0\xff\xfe")
+    (project / "chapters/01-a - Copy.qmd").write_text(CHAPTER)
+    assert {exercise.path.name for exercise in read_exercises(project).values()} == {"01-a.qmd"}
+
+
 def test_a_judge_of_ones_own():
     judge = Judge(lambda answer: (answer > 3, "More."), {"too few": 2, "none": 0})
     assert judge(4).right and not judge(2).right and not judge(...).right
@@ -280,7 +288,7 @@ def test_a_judge_of_ones_own():
 # -- The book's exercises ------------------------------------------------------------------------------------------
 
 def test_every_chapter_has_four_to_six_exercises_of_graded_difficulty():
-    for path in ROOT.glob("chapters/[0-9][0-9]-*.qmd"):
+    for path in {exercise.path for exercise in EXERCISES.values()}:
         levels = [exercise.difficulty for exercise in EXERCISES.values() if exercise.path == path]
         assert 4 <= len(levels) <= 6 and levels == sorted(levels) and len(set(levels)) >= 2, path.name
 

@@ -4,7 +4,7 @@ import re
 import pytest
 from small_book import write_small_book
 
-from tools.lint import lint_book
+from tools.lint import lint_book, stray_files
 
 
 @pytest.fixture
@@ -129,6 +129,13 @@ def test_an_unnumbered_heading_is_linked_to_and_not_referred_to_by_number(book):
 def test_a_missing_chapter_is_named(book):
     (book / "chapters/02-second.qmd").unlink()
     assert lint_book(book) == ["_quarto.yml: the chapter chapters/02-second.qmd does not exist"]
+
+
+def test_files_that_the_book_does_not_read_are_mentioned(book):
+    (book / "chapters/._01-first.qmd").write_bytes(b"\x00\x05\x16\x07\xb0\xff\xfe")
+    (book / "chapters/01-first - Copy.qmd").write_text("# Copy")
+    assert lint_book(book) == [] and [note.split(":")[0] for note in stray_files(book)] == [
+        "chapters/._01-first.qmd", "chapters/01-first - Copy.qmd"]
 
 
 def test_code_without_a_record_is_refused(book):

@@ -14,8 +14,8 @@ from tools.execute import run_notebook
 from tools.notebooks import (FIND_BOOK, HOW_TO_RUN, make_notebooks, split_blocks, without_record, write_notebooks)
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAPTERS = sorted(path.stem for path in ROOT.glob("chapters/[0-9][0-9]-*.qmd"))
 EXERCISES = read_exercises(ROOT)
+CHAPTERS = sorted({exercise.path.stem for exercise in EXERCISES.values()})
 FOLDER = {"reader": "", "instructor": "solutions/"}
 
 
