@@ -1,6 +1,9 @@
 # Each target is one plain command after the set-up; README.md lists them for machines without make.
 PYTHON ?= python3
+PORT ?= 8000
 BOOK_PYTHON = .venv/bin/python
+# A shell's settings of Python are not the book's: another search path, warnings as errors, assertions left out.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONINSPECT PYTHONPLATLIBDIR
 
 .PHONY: help setup setup-tests book instructor notebooks live serve test test-fast retrain clean
 
@@ -25,8 +28,8 @@ notebooks: setup  ## write notebooks/*.ipynb and notebooks/solutions/*.ipynb
 live: notebooks  ## open JupyterLab on the notebooks
 	$(BOOK_PYTHON) -m jupyterlab --notebook-dir=notebooks
 
-serve: book  ## serve the built book at http://127.0.0.1:8000
-	$(BOOK_PYTHON) -m http.server 8000 --bind 127.0.0.1 --directory _book
+serve: book  ## serve the built book at http://127.0.0.1:8000 (another port: make serve PORT=8080)
+	$(BOOK_PYTHON) -m tools.serve $(PORT)
 
 test: setup-tests  ## run all tests, two at a time
 	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup

@@ -8,6 +8,8 @@ QUARTO_PROFILE=instructor is the same as `--edition instructor`.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -16,7 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from tools.check_pages import check_pages
+from tools.environment import kernel_environment
 from tools.execute import ChapterError
 from tools.freshness import drop_stale_results
 from tools.lint import lint_book
@@ -28,6 +33,12 @@ from tools.qmd import SourceError, read_config
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("quarto", "pandoc")
 EDITIONS = ("reader", "instructor")
+
+
+SYSTEM_SAYS_NO = {errno.ENOSPC: "The disk is full: make room and build again; the pages of the last build are as they were.",
+                  errno.EDQUOT: "Your quota of disk space is used up: make room and build again.",
+                  errno.EROFS: "This folder cannot be written to: copy or clone the book to a place of your own.",
+                  errno.EACCES: "This folder cannot be written to: copy or clone the book to a place of your own."}
 
 
 class BuildError(RuntimeError):
@@ -57,6 +68,22 @@ def choose_edition(given: str | None) -> str:
     if wanted not in EDITIONS:
         raise BuildError(f"the edition is {wanted!r}; allowed are: {', '.join(EDITIONS)} (QUARTO_PROFILE=instructor)")
     return wanted
+
+
+@contextlib.contextmanager
+def one_build_at_a_time(root: Path):
+    """Wait while another process builds this book: both would write the same records, caches and pages."""
+    (root / "_cache").mkdir(exist_ok=True)
+    lock = FileLock(root / "_cache" / ".build.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print("another build of this book is running; this one waits until it has ended ...", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def build(root: Path, engine: str, edition: str, output: Path | None = None) -> Path:
@@ -93,26 +120,30 @@ def build_with_pandoc(root: Path, edition: str, output: Path) -> None:
         build_book(root, edition, aside)
         aside.chmod(0o755)
         if output.exists():
-            shutil.rmtree(output)
+            output.rename(aside.with_name(aside.name + "-old"))
         aside.rename(output)
     except (BookError, ChapterError) as error:
         raise BuildError(str(error)) from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        for rest in (aside, aside.with_name(aside.name + "-old")):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def render_with_quarto(root: Path, edition: str) -> None:
     """`quarto render`; a warning about a reference or a citation is an error."""
-    environment = {**os.environ, "QUARTO_PYTHON": sys.executable, "QUARTO_PROFILE": "" if edition == "reader" else edition}
-    process = subprocess.Popen([find_quarto(), "render"], cwd=root, env=environment, text=True, encoding="utf-8",
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     warnings = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        if "Unable to resolve crossref" in line or "Unable to resolve link" in line or "citation" in line and "WARN" in line:
-            warnings.append(line.strip())
-    if process.wait():
-        raise BuildError(f"quarto render ended with status {process.returncode}; its messages are above")
+    with tempfile.TemporaryDirectory(prefix="profile-") as profile:
+        environment = {**kernel_environment(profile), "QUARTO_PYTHON": sys.executable,
+                       "QUARTO_PROFILE": "" if edition == "reader" else edition}
+        process = subprocess.Popen([find_quarto(), "render"], cwd=root, env=environment, text=True, encoding="utf-8",
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if "Unable to resolve crossref" in line or "Unable to resolve link" in line or "citation" in line and "WARN" in line:
+                warnings.append(line.strip())
+        status = process.wait()
+    if status:
+        raise BuildError(f"quarto render ended with status {status}; its messages are above")
     if warnings:
         raise BuildError("\n".join(warnings))
 
@@ -127,9 +158,15 @@ def main(arguments: list[str] | None = None) -> int:
         engine, edition = choose_engine(options.engine), choose_edition(options.edition)
         os.environ["QUARTO_PROFILE"] = edition if edition != "reader" else ""
         print(f"building the {edition} edition with {engine}", flush=True)
-        output = build(ROOT, engine, edition)
+        with one_build_at_a_time(ROOT):
+            output = build(ROOT, engine, edition)
     except (BuildError, SourceError) as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in SYSTEM_SAYS_NO:
+            raise
+        print(f"\nThe book was not built.\n{SYSTEM_SAYS_NO[error.errno]} ({error})", file=sys.stderr)
         return 1
     print(f"The book is in {(output / 'index.html').relative_to(ROOT)} ({time.time() - started:.0f} s).")
     return 0

@@ -17,13 +17,16 @@ from pathlib import Path
 
 import nbformat
 from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from tools.environment import kernel_environment
 from tools.freshness import pandoc_result, take_snapshot, write_atomically
 from tools.qmd import Cell, Chapter
 
 CHAPTERS_AT_ONCE = 2
+LONGEST_SOCKET = 95        # a local socket's address has at most 103 bytes on macOS, and ends in "-1" to "-5"
 SET_UP = """
 import matplotlib.pyplot as plt
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -71,17 +74,25 @@ async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list
 async def run_notebook(notebook: nbformat.NotebookNode, folder: Path, timeout: int | None = None) -> None:
     """Execute a notebook in place, in a kernel of its own that works in `folder`. Raises nbclient's errors.
 
-    Where the system has them, kernels talk through local sockets: two that start at once can pick the same TCP port.
-    A kernel computes with one thread unless OMP_NUM_THREADS says otherwise: kernels run side by side, and on two cores
-    two with two threads each were measured sixty times slower than one, waiting for each other.
+    The kernel is that of this Python, whatever kernels a user has installed under its name. Where the system has them, kernels
+    talk through local sockets: two that start at once can pick the same TCP port.
     """
-    environment = {"OMP_NUM_THREADS": "1", **os.environ}
-    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-        local = {} if os.name == "nt" else {"transport": "ipc", "connection_file": os.path.join(sockets, "k.json")}
-        manager = AsyncKernelManager(kernel_name="python3", **local)
+    with tempfile.TemporaryDirectory(prefix="k-", dir=short_temporary_folder()) as sockets:
+        connection = os.path.join(sockets, "k.json")
+        local = os.name != "nt" and len(connection) <= LONGEST_SOCKET
+        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+                                     transport="ipc" if local else "tcp", connection_file=connection)
         client = NotebookClient(notebook, km=manager, timeout=timeout, resources={"metadata": {"path": str(folder)}},
                                 extra_arguments=["--log-level=50"])  # else the kernel warns of its local sockets
-        await client.async_execute(cleanup_kc=True, env=environment)
+        await client.async_execute(cleanup_kc=True, env=kernel_environment(sockets))
+
+
+def short_temporary_folder() -> str | None:
+    """Where kernels' sockets may stand: the usual temporary folder (None) unless its path is too long for them, as on many
+    clusters; else a system's short one that can be written to."""
+    if len(os.path.join(tempfile.gettempdir(), "k-12345678", "k.json")) <= LONGEST_SOCKET:
+        return None
+    return next((place for place in ("/tmp", "/var/tmp", "/dev/shm") if os.access(place, os.W_OK | os.X_OK)), None)
 
 
 def code_key(chapter: Chapter) -> str:

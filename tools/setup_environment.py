@@ -45,6 +45,7 @@ def main(arguments=None):
     with_tests = parser.parse_args(arguments).tests
     try:
         check_python(sys.version_info)
+        use_own_environment()
         torch_choice = read_choice("BOOK_TORCH", TORCH_CHOICES)
         quarto_choice = read_choice("BOOK_QUARTO", QUARTO_CHOICES)
         files = ["requirements.txt"] + ["requirements-test.txt"] * with_tests
@@ -86,6 +87,16 @@ def check_python(version):
     if tuple(version[:2]) < OLDEST_PYTHON:
         raise SetUpError("the book needs Python %d.%d or later, and this is %d.%d. Install a later one and name it: "
                          "make PYTHON=python3.12 book" % (OLDEST_PYTHON + tuple(version[:2])))
+
+
+def use_own_environment():
+    """From here on, for this process and those it starts: no setting of the user's that leads pip past `.venv`."""
+    sys.path.insert(0, ROOT)
+    from tools.environment import pip_environment
+    wanted = pip_environment()
+    for name in set(os.environ) - set(wanted):
+        del os.environ[name]
+    os.environ.update(wanted)
 
 
 def read_choice(variable, choices):

@@ -83,9 +83,10 @@ def test_a_fault_is_told_with_file_and_line(project, old, new, message):
 
 def test_a_label_given_twice_is_refused(project):
     (project / "chapters/02-b.qmd").write_text(CHAPTER)
+    (project / "_quarto.yml").write_text("book: {chapters: [chapters/01-a.qmd, chapters/02-b.qmd]}")
     with pytest.raises(ValueError, match="02-b.qmd:3: .*already stands in .*01-a.qmd:3"):
         read_exercises(project)
-    (project / "chapters/02-b.qmd").unlink()
+    (project / "_quarto.yml").write_text("book: {chapters: [chapters/01-a.qmd]}")
     (project / "chapters/01-a.qmd").write_text(CHAPTER + CHAPTER)
     with pytest.raises(ValueError, match="twice"):
         read_exercises(project)
