@@ -25,7 +25,13 @@ __all__ = "RotaryAdderConfig RotaryAdder ROTARY_ADDERS".split()
 CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last"),
            "ffn_out": ("head", "own", "last"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
            "amplitude": ("learned", "frozen"), "arc": ("free", "centred"), "stream": ("amplitude", "unit"), "activation": ("gelu", "tanh"),
-           "format": ("digits only", "leading zero"), "start": ("random", "signs", "signed")}
+           "format": ("digits only", "leading zero"), "start": ("random", "signs", "signed", "wide")}
+WIDE_SIZES = (0.1, 10.0)                # of the numbers that start "wide"
+
+
+def _pairs_as_tuples(value):
+    """Lists as tuples, down to the numbers."""
+    return tuple(_pairs_as_tuples(x) for x in value) if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,14 @@ class RotaryAdderConfig:
                                         # only sizes the logits
     activation: str = "gelu"            # two GELU units, or one tanh
     arc: str = "free"                   # first angle and stride, or the stride only, the first angle being -4.5 strides
-    arc_start: tuple = (2.5, -1.2, 0.29)        # where amplitude, first angle and stride start
+    arc_start: tuple = (2.5, -1.2, 0.29)        # where amplitude, first angle and stride start; each a number, or a pair:
+                                        # uniform between these
     format: str = "digits only"         # of lab.ten_digits; with a leading zero the first answer row sees what others see
     window: int = None                  # a row attends to at most so many tokens, its own among them
-    start: str = "random"               # "signs": random sizes, known signs; "signed": sizes too, see _signed_start
+    start: str = "random"               # "signs": random sizes, known signs; "signed": sizes too, see _signed_start; "wide": random
+                                        # signs, and sizes over two orders of magnitude, see _wide_start
     period: float = 11.0
-    S_start: float = 25.0
+    S_start: float = 25.0               # a number, or a pair: uniform between these
     phi_start: tuple = (9.0, 11.0)      # phi starts uniform between these
 
     n_targets = 11                      # Z0..Z10; <EOS> is not asked for
@@ -60,8 +68,12 @@ class RotaryAdderConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        object.__setattr__(self, "phi_start", tuple(self.phi_start))                 # JSON has no tuples
-        object.__setattr__(self, "arc_start", tuple(self.arc_start))
+        for name in ("phi_start", "arc_start", "S_start"):                           # JSON has no tuples
+            object.__setattr__(self, name, _pairs_as_tuples(getattr(self, name)))
+        for name, starts in (("phi_start", (self.phi_start,)), ("S_start", (self.S_start,)), ("arc_start", self.arc_start)):
+            for start in starts:
+                if isinstance(start, tuple) and not (len(start) == 2 and start[0] <= start[1]):
+                    raise ValueError(f"{name}: a number starts uniform between a lower and an upper one, not between {start}")
         if self.scratch not in (0, 1, 2) or (self.write == "scratch" and not self.scratch):
             raise ValueError(f"scratch may be 0, 1 or 2, and at least 1 where it is written to, not {self.scratch}")
         if self.d_ff != 2 and "head" in (self.ffn_in, self.ffn_out):
@@ -136,6 +148,7 @@ class RotaryAdder(nn.Module):
         super().__init__()
         self.config = c = config
         D, generator = c.d_model, torch.Generator().manual_seed(seed)
+        wide = torch.Generator().manual_seed(2**31 + seed)     # of its own: the other numbers start as they do without it
         self.max_seq_len = CONTEXT + (c.format == "leading zero")
 
         def uniform(*size, low=-1.0, high=1.0):
@@ -145,13 +158,18 @@ class RotaryAdder(nn.Module):
             bound = math.sqrt(6 / (2 + D))
             return uniform(rows, D, low=-bound, high=bound)
 
-        self.arc = nn.Parameter(torch.tensor(c.arc_start[1:] if c.arc == "free" else c.arc_start[2:]))
-        amplitude = torch.tensor(c.arc_start[:1])
+        def start_of(number):
+            drawn = torch.rand((), generator=wide)             # drawn in any case: so a seed has one place in every range
+            return float(number[0] + (number[1] - number[0]) * drawn) if isinstance(number, tuple) else number
+
+        A, first, stride, S = map(start_of, (*c.arc_start, c.S_start))
+        self.arc = nn.Parameter(torch.tensor([first, stride] if c.arc == "free" else [stride]))
+        amplitude = torch.tensor([A])
         if c.amplitude == "learned":
             self.A = nn.Parameter(amplitude)
         else:
             self.register_buffer("A", amplitude, persistent=False)
-        self.S = nn.Parameter(torch.tensor([c.S_start]))
+        self.S = nn.Parameter(torch.tensor([S]))
         self.phi = uniform(1, low=c.phi_start[0], high=c.phi_start[1])
         if c.value == "own":
             self.value = uniform(2)
@@ -181,6 +199,8 @@ class RotaryAdder(nn.Module):
             self.register_buffer("value", torch.eye(2)[1], persistent=False)
         if c.start == "signed":
             self._signed_start(generator)
+        if c.start == "wide":
+            self._wide_start(generator)
         if c.start == "signs":
             with torch.no_grad():
                 for p, signs in ((self.write, [-1]), (self.W_1, [1]), (self.W_2, [-1]), (self.H, [1, -1])):
@@ -220,6 +240,16 @@ class RotaryAdder(nn.Module):
             self.H.copy_(torch.stack([torch.eye(D)[0], -size(0.4, 1.0) * last]) + off(2, D))
         else:
             self.H.copy_(torch.cat([torch.ones(1), -size(0.4, 1.0)]))
+
+    @torch.no_grad()
+    def _wide_start(self, generator):
+        """Every learned number of value, write, unit and head: its sign by a fair coin, its size log-uniform in WIDE_SIZES."""
+        low, high = WIDE_SIZES
+        for name in ("value", "write", "W_1", "W_2", "H"):
+            p = getattr(self, name, None)
+            if isinstance(p, nn.Parameter):
+                size = low * (high / low) ** torch.rand(p.shape, generator=generator)
+                p.copy_(torch.where(torch.rand(p.shape, generator=generator) < 0.5, -size, size))
 
     # A fleet gives every learned tensor a leading axis of seeds: hence the ... in what does not see tokens.
 
