@@ -22,8 +22,8 @@ from lab.position_only import PositionOnlyParts, answer_rows
 
 __all__ = "RotaryAdderConfig RotaryAdder ROTARY_ADDERS".split()
 
-CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last"),
-           "ffn_out": ("head", "own", "last"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
+CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last", "write"),
+           "ffn_out": ("head", "own", "last", "last of head"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
            "amplitude": ("learned", "frozen"), "arc": ("free", "centred"), "stream": ("amplitude", "unit"), "activation": ("gelu", "tanh"),
            "format": ("digits only", "leading zero"), "start": ("random", "signs", "signed", "wide")}
 WIDE_SIZES = (0.1, 10.0)                # of the numbers that start "wide"
@@ -42,8 +42,10 @@ class RotaryAdderConfig:
                                         # or the embedding's second coordinate
     write: str = "own"                  # the direction written: its own, the scratch dimension (a fixed unit vector), or one
                                         # number in the last dimension
-    ffn_in: str = "own"                 # d_ff x D, the head's matrix, or one number per unit, for the last dimension
-    ffn_out: str = "head"               # the head's matrix, d_ff x D, or one number per unit, in the last dimension
+    ffn_in: str = "own"                 # d_ff x D, the head's matrix, or one number per unit, for the last dimension; "write": one
+                                        # unit, which reads against what attention writes, minus `write`
+    ffn_out: str = "head"               # the head's matrix, d_ff x D, or one number per unit, in the last dimension; "last of
+                                        # head": one unit, with the number of the diagonal head for the last dimension
     head: str = "own"                   # 2 x D, or two numbers: for the first dimension and for the last
     norm: str = "shared"                # one RMSNorm vector for all three sites, one number, or ones
     amplitude: str = "learned"          # of the arc, else frozen where it starts
@@ -78,6 +80,11 @@ class RotaryAdderConfig:
             raise ValueError(f"scratch may be 0, 1 or 2, and at least 1 where it is written to, not {self.scratch}")
         if self.d_ff != 2 and "head" in (self.ffn_in, self.ffn_out):
             raise ValueError("an FFN tied to the head has two units: activation must be 'gelu'")
+        if self.ffn_in == "write" and (self.d_ff != 1 or self.write == "scratch"):
+            raise ValueError("one unit can read against what attention writes, if that is learned: ffn_in 'write' needs activation "
+                             "'tanh' and write 'own' or 'last'")
+        if self.ffn_out == "last of head" and (self.d_ff != 1 or self.head != "diagonal"):
+            raise ValueError("ffn_out 'last of head' needs one unit, activation 'tanh', and a diagonal head")
         if self.start == "signed" and "head" in (self.ffn_in, self.ffn_out):
             raise ValueError("a signed start is known for an FFN that is not tied to the head: ffn_in and ffn_out may not be "
                              "'head'")
@@ -131,6 +138,8 @@ ROTARY_ADDERS = {                       # the number is the count by the board's
     "r10-step-diagonal": _DIAGONAL,
     "r9-step-diagonal": replace(_DIAGONAL, ffn_in="last"),
     "r8-step-diagonal-centred": replace(_DIAGONAL, ffn_in="last", arc="centred"),
+    "r7-step-diagonal-centred": replace(_DIAGONAL, ffn_in="write", arc="centred"),
+    "r6-step-diagonal-centred": replace(_DIAGONAL, ffn_in="write", ffn_out="last of head", arc="centred"),
 }
 
 
@@ -230,12 +239,14 @@ class RotaryAdder(nn.Module):
         if c.write != "scratch":
             self.write.copy_(-size(6, 10) * last + off(D) if c.write == "own" else -size(6, 10))
         up, down = size(2, 5), -size(2, 4)
-        self.W_1.copy_(up * last + off(c.d_ff, D) if c.ffn_in == "own" else up)
+        if c.ffn_in != "write":
+            self.W_1.copy_(up * last + off(c.d_ff, D) if c.ffn_in == "own" else up)
         if c.activation == "gelu":
             if c.ffn_in == "own":
                 self.W_1[:, 0] += torch.tensor([0.5, -0.5])
             down = down * torch.tensor([[1.0], [-1.0]])                            # (2, 1)
-        self.W_2.copy_(down * last + off(c.d_ff, D) if c.ffn_out == "own" else down.view_as(self.W_2))
+        if c.ffn_out != "last of head":
+            self.W_2.copy_(down * last + off(c.d_ff, D) if c.ffn_out == "own" else down.view_as(self.W_2))
         if c.head == "own":
             self.H.copy_(torch.stack([torch.eye(D)[0], -size(0.4, 1.0) * last]) + off(2, D))
         else:
@@ -307,12 +318,12 @@ class RotaryAdder(nn.Module):
     def ffn_in(self):
         """(..., d_ff, D)"""
         return {"own": lambda: self.W_1, "last": lambda: self.W_1 * self.last_dimension,
-                "head": self.head}[self.config.ffn_in]()
+                "write": lambda: -self.write_direction()[..., None, :], "head": self.head}[self.config.ffn_in]()
 
     def ffn_out(self):
         """(..., d_ff, D)"""
         return {"own": lambda: self.W_2, "last": lambda: self.W_2 * self.last_dimension,
-                "head": self.head}[self.config.ffn_out]()
+                "last of head": lambda: self.head()[..., 1:, :], "head": self.head}[self.config.ffn_out]()
 
     def position_only_parts(self):
         """The model as `lab.position_only` computes it; every learned tensor must have a leading axis of seeds."""

@@ -2,18 +2,20 @@
 import dataclasses
 import math
 
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
 from lab.frontier import ENTRIES, Entry
-from lab.generic_starts import DESIGNS, FACTORIAL, FLAT, GENERIC, PIECES, factorial_label
+from lab.generic_starts import DESIGNS, FACTORIAL, FLAT, GENERIC, PIECES, TIED, cost_per_success, factorial_label
 from lab.rotary_adder import RotaryAdderConfig
 from lab.store import ROOT
-from lab.sweeps import sweep_name
+from lab.sweeps import SUCCESS, Sweep, sweep_name
 from tools import export, frontier, verify
 
-CONFIGS = {label: entry.config for label, entry in (FACTORIAL | GENERIC).items()}
+ENTRIES_HERE = FACTORIAL | GENERIC | TIED
+CONFIGS = {label: entry.config for label, entry in ENTRIES_HERE.items()}
 
 
 def starts(model_config, n=400):
@@ -30,10 +32,10 @@ def drawn_from(values, low, high):
 
 def test_the_list():
     names = [sweep_name(config) for config in CONFIGS.values()]
-    assert len(set(names)) == len(names) == 28 + 8
-    assert all(entry.seeds == range(100, 140) for entry in (FACTORIAL | GENERIC).values())
+    assert len(set(names)) == len(names) == 28 + 12 + 2
+    assert all(entry.seeds == range(100, 140) for entry in ENTRIES_HERE.values())
     assert set(names).isdisjoint(sweep_name(entry.config) for entry in ENTRIES.values())
-    assert (FACTORIAL | GENERIC).items() <= frontier.ALL.items()
+    assert ENTRIES_HERE.items() <= frontier.ALL.items()
 
 
 @pytest.mark.parametrize("label", [label for label in frontier.ALL if label not in CONFIGS])
@@ -97,6 +99,34 @@ def test_wrong_ranges():
             RotaryAdderConfig(**wrong)
     read_back = RotaryAdderConfig(arc_start=[2.5, [-1.0, 1.0], 0.3], S_start=[0.0, 60.0])                  # JSON has no tuples
     assert read_back == RotaryAdderConfig(arc_start=(2.5, (-1.0, 1.0), 0.3), S_start=(0.0, 60.0))
+
+
+@pytest.mark.parametrize("design", [7, 6])
+def test_a_tied_design_is_the_8_with_equal_numbers(design):
+    """W_1 is minus what attention writes; in the 6, W_2 is the head's last number too. The start is that of the circuit."""
+    tied, eight = (ENTRIES_HERE[label].config.model.build(105) if label in ENTRIES_HERE else ENTRIES[label].config.model.build(105)
+                   for label in (str(design), "8"))
+    assert tied.write < 0 < tied.ffn_in()[0, -1] and tied.ffn_out()[0, -1] < 0 and tied.head()[1, -1] < 0 < tied.head()[0, 0]
+    with torch.no_grad():
+        for name, p in tied.named_parameters():
+            eight.get_parameter(name).copy_(p)
+        eight.W_1.copy_(-tied.write)
+        if design == 6:
+            eight.W_2.copy_(tied.H[1])
+    tokens = torch.randint(0, 10, (3, 30), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(tied(tokens), eight(tokens))
+    for wrong in ({"ffn_in": "write"}, {"ffn_out": "last of head"}):
+        with pytest.raises(ValueError, match="one unit"):
+            RotaryAdderConfig(**wrong)
+
+
+def test_the_cost_of_a_success_counts_failures_and_tries():
+    outcomes = pd.DataFrame({"seed": [100, 101], "steps": [12_000, 12_000], "seconds": [10.0, 20.0], "board_right": [SUCCESS, 7]})
+    sweep = Sweep(CONFIGS["9, flat, best of 16"], outcomes, None, {}, {}, None)
+    assert cost_per_success(sweep) == (30.0, 2 * (12_000 + 16 * 1_000) * 64)
+    one = dataclasses.replace(sweep, config=CONFIGS["9, flat"])
+    assert cost_per_success(one) == (30.0, 2 * 12_000 * 64)
+    assert cost_per_success(dataclasses.replace(one, outcomes=outcomes.assign(board_right=0))) == (math.inf, math.inf)
 
 
 def test_a_model_with_a_drawn_start_can_be_exported(tmp_path):

@@ -7,13 +7,13 @@ import argparse
 
 from lab.crossed import AIDS, CROSSED_STARTS
 from lab.frontier import BOOK_TRAJECTORIES, ENTRIES, FOLLOWED, store_followed
-from lab.generic_starts import FACTORIAL, GENERIC
+from lab.generic_starts import FACTORIAL, GENERIC, TIED
 from lab.sweeps import BOOK_FLEETS, sweep, sweep_name
 from lab.ten_digit_study import FIRST_PASSES
 from tools import second_pass
 
 ALL = (FIRST_PASSES | ENTRIES | AIDS | {f"9 with known signs, start {start}": entry for start, entry in CROSSED_STARTS.items()}
-       | FACTORIAL | GENERIC)
+       | FACTORIAL | GENERIC | TIED)
 
 
 def main(arguments=None):
