@@ -7,8 +7,10 @@ import pytest
 import torch
 from scipy import stats
 
+from lab.counting import board_count
 from lab.frontier import ENTRIES, Entry
 from lab.generic_starts import DESIGNS, FACTORIAL, FLAT, GENERIC, PIECES, TIED, cost_per_success, factorial_label
+from lab.reported_failures import FAILURES
 from lab.rotary_adder import RotaryAdderConfig
 from lab.store import ROOT
 from lab.sweeps import SUCCESS, Sweep, sweep_name
@@ -32,13 +34,13 @@ def drawn_from(values, low, high):
 
 def test_the_list():
     names = [sweep_name(config) for config in CONFIGS.values()]
-    assert len(set(names)) == len(names) == 28 + 12 + 2
+    assert len(set(names)) == len(names) == 28 + 13 + 2
     assert all(entry.seeds == range(100, 140) for entry in ENTRIES_HERE.values())
     assert set(names).isdisjoint(sweep_name(entry.config) for entry in ENTRIES.values())
     assert ENTRIES_HERE.items() <= frontier.ALL.items()
 
 
-@pytest.mark.parametrize("label", [label for label in frontier.ALL if label not in CONFIGS])
+@pytest.mark.parametrize("label", [label for label in frontier.ALL if label not in ENTRIES_HERE | FAILURES])
 def test_no_sweep_of_the_book_lost_its_name(label):
     assert (ROOT / "data" / "fleets" / sweep_name(frontier.ALL[label].config)).is_dir()
 
@@ -120,10 +122,20 @@ def test_a_tied_design_is_the_8_with_equal_numbers(design):
             RotaryAdderConfig(**wrong)
 
 
+def test_each_reported_failure_is_the_67_with_one_change():
+    published = ENTRIES["67"]
+    counts = {label: board_count(entry.config.model.build(0)) for label, entry in FAILURES.items()}
+    assert list(counts.values()) == [67, 67 - 3, 67 - 6, 67 - 10, 67 - 4, 67 - 15]
+    for entry in FAILURES.values():
+        assert entry.config.recipe == published.config.recipe and set(entry.seeds) < set(published.seeds)
+        assert entry.config.model.position_only
+    assert FAILURES.items() <= frontier.ALL.items()
+
+
 def test_the_cost_of_a_success_counts_failures_and_tries():
     outcomes = pd.DataFrame({"seed": [100, 101], "steps": [12_000, 12_000], "seconds": [10.0, 20.0], "board_right": [SUCCESS, 7]})
-    sweep = Sweep(CONFIGS["9, flat, best of 16"], outcomes, None, {}, {}, None)
-    assert cost_per_success(sweep) == (30.0, 2 * (12_000 + 16 * 1_000) * 64)
+    sweep = Sweep(CONFIGS["9, flat, best of 64"], outcomes, None, {}, {}, None)
+    assert cost_per_success(sweep) == (30.0, 2 * (12_000 + 64 * 1_000) * 64)
     one = dataclasses.replace(sweep, config=CONFIGS["9, flat"])
     assert cost_per_success(one) == (30.0, 2 * 12_000 * 64)
     assert cost_per_success(dataclasses.replace(one, outcomes=outcomes.assign(board_right=0))) == (math.inf, math.inf)
