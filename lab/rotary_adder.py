@@ -22,10 +22,16 @@ from lab.position_only import PositionOnlyParts, answer_rows
 
 __all__ = "RotaryAdderConfig RotaryAdder ROTARY_ADDERS".split()
 
-CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last"),
-           "ffn_out": ("head", "own", "last"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
+CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratch", "last"), "ffn_in": ("own", "head", "last", "write"),
+           "ffn_out": ("head", "own", "last", "last of head"), "head": ("own", "diagonal"), "norm": ("shared", "scalar", "ones"),
            "amplitude": ("learned", "frozen"), "arc": ("free", "centred"), "stream": ("amplitude", "unit"), "activation": ("gelu", "tanh"),
-           "format": ("digits only", "leading zero"), "start": ("random", "signs", "signed")}
+           "format": ("digits only", "leading zero"), "start": ("random", "signs", "signed", "wide")}
+WIDE_SIZES = (0.1, 10.0)                # of the numbers that start "wide"
+
+
+def _pairs_as_tuples(value):
+    """Lists as tuples, down to the numbers."""
+    return tuple(_pairs_as_tuples(x) for x in value) if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,10 @@ class RotaryAdderConfig:
                                         # or the embedding's second coordinate
     write: str = "own"                  # the direction written: its own, the scratch dimension (a fixed unit vector), or one
                                         # number in the last dimension
-    ffn_in: str = "own"                 # d_ff x D, the head's matrix, or one number per unit, for the last dimension
-    ffn_out: str = "head"               # the head's matrix, d_ff x D, or one number per unit, in the last dimension
+    ffn_in: str = "own"                 # d_ff x D, the head's matrix, or one number per unit, for the last dimension; "write": one
+                                        # unit, which reads against what attention writes, minus `write`
+    ffn_out: str = "head"               # the head's matrix, d_ff x D, or one number per unit, in the last dimension; "last of
+                                        # head": one unit, with the number of the diagonal head for the last dimension
     head: str = "own"                   # 2 x D, or two numbers: for the first dimension and for the last
     norm: str = "shared"                # one RMSNorm vector for all three sites, one number, or ones
     amplitude: str = "learned"          # of the arc, else frozen where it starts
@@ -45,12 +53,14 @@ class RotaryAdderConfig:
                                         # only sizes the logits
     activation: str = "gelu"            # two GELU units, or one tanh
     arc: str = "free"                   # first angle and stride, or the stride only, the first angle being -4.5 strides
-    arc_start: tuple = (2.5, -1.2, 0.29)        # where amplitude, first angle and stride start
+    arc_start: tuple = (2.5, -1.2, 0.29)        # where amplitude, first angle and stride start; each a number, or a pair:
+                                        # uniform between these
     format: str = "digits only"         # of lab.ten_digits; with a leading zero the first answer row sees what others see
     window: int = None                  # a row attends to at most so many tokens, its own among them
-    start: str = "random"               # "signs": random sizes, known signs; "signed": sizes too, see _signed_start
+    start: str = "random"               # "signs": random sizes, known signs; "signed": sizes too, see _signed_start; "wide": random
+                                        # signs, and sizes over two orders of magnitude, see _wide_start
     period: float = 11.0
-    S_start: float = 25.0
+    S_start: float = 25.0               # a number, or a pair: uniform between these
     phi_start: tuple = (9.0, 11.0)      # phi starts uniform between these
 
     n_targets = 11                      # Z0..Z10; <EOS> is not asked for
@@ -60,12 +70,21 @@ class RotaryAdderConfig:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        object.__setattr__(self, "phi_start", tuple(self.phi_start))                 # JSON has no tuples
-        object.__setattr__(self, "arc_start", tuple(self.arc_start))
+        for name in ("phi_start", "arc_start", "S_start"):                           # JSON has no tuples
+            object.__setattr__(self, name, _pairs_as_tuples(getattr(self, name)))
+        for name, starts in (("phi_start", (self.phi_start,)), ("S_start", (self.S_start,)), ("arc_start", self.arc_start)):
+            for start in starts:
+                if isinstance(start, tuple) and not (len(start) == 2 and start[0] <= start[1]):
+                    raise ValueError(f"{name}: a number starts uniform between a lower and an upper one, not between {start}")
         if self.scratch not in (0, 1, 2) or (self.write == "scratch" and not self.scratch):
             raise ValueError(f"scratch may be 0, 1 or 2, and at least 1 where it is written to, not {self.scratch}")
         if self.d_ff != 2 and "head" in (self.ffn_in, self.ffn_out):
             raise ValueError("an FFN tied to the head has two units: activation must be 'gelu'")
+        if self.ffn_in == "write" and (self.d_ff != 1 or self.write == "scratch"):
+            raise ValueError("one unit can read against what attention writes, if that is learned: ffn_in 'write' needs activation "
+                             "'tanh' and write 'own' or 'last'")
+        if self.ffn_out == "last of head" and (self.d_ff != 1 or self.head != "diagonal"):
+            raise ValueError("ffn_out 'last of head' needs one unit, activation 'tanh', and a diagonal head")
         if self.start == "signed" and "head" in (self.ffn_in, self.ffn_out):
             raise ValueError("a signed start is known for an FFN that is not tied to the head: ffn_in and ffn_out may not be "
                              "'head'")
@@ -119,6 +138,8 @@ ROTARY_ADDERS = {                       # the number is the count by the board's
     "r10-step-diagonal": _DIAGONAL,
     "r9-step-diagonal": replace(_DIAGONAL, ffn_in="last"),
     "r8-step-diagonal-centred": replace(_DIAGONAL, ffn_in="last", arc="centred"),
+    "r7-step-diagonal-centred": replace(_DIAGONAL, ffn_in="write", arc="centred"),
+    "r6-step-diagonal-centred": replace(_DIAGONAL, ffn_in="write", ffn_out="last of head", arc="centred"),
 }
 
 
@@ -136,6 +157,7 @@ class RotaryAdder(nn.Module):
         super().__init__()
         self.config = c = config
         D, generator = c.d_model, torch.Generator().manual_seed(seed)
+        wide = torch.Generator().manual_seed(2**31 + seed)     # of its own: the other numbers start as they do without it
         self.max_seq_len = CONTEXT + (c.format == "leading zero")
 
         def uniform(*size, low=-1.0, high=1.0):
@@ -145,13 +167,18 @@ class RotaryAdder(nn.Module):
             bound = math.sqrt(6 / (2 + D))
             return uniform(rows, D, low=-bound, high=bound)
 
-        self.arc = nn.Parameter(torch.tensor(c.arc_start[1:] if c.arc == "free" else c.arc_start[2:]))
-        amplitude = torch.tensor(c.arc_start[:1])
+        def start_of(number):
+            drawn = torch.rand((), generator=wide)             # drawn in any case: so a seed has one place in every range
+            return float(number[0] + (number[1] - number[0]) * drawn) if isinstance(number, tuple) else number
+
+        A, first, stride, S = map(start_of, (*c.arc_start, c.S_start))
+        self.arc = nn.Parameter(torch.tensor([first, stride] if c.arc == "free" else [stride]))
+        amplitude = torch.tensor([A])
         if c.amplitude == "learned":
             self.A = nn.Parameter(amplitude)
         else:
             self.register_buffer("A", amplitude, persistent=False)
-        self.S = nn.Parameter(torch.tensor([c.S_start]))
+        self.S = nn.Parameter(torch.tensor([S]))
         self.phi = uniform(1, low=c.phi_start[0], high=c.phi_start[1])
         if c.value == "own":
             self.value = uniform(2)
@@ -181,6 +208,8 @@ class RotaryAdder(nn.Module):
             self.register_buffer("value", torch.eye(2)[1], persistent=False)
         if c.start == "signed":
             self._signed_start(generator)
+        if c.start == "wide":
+            self._wide_start(generator)
         if c.start == "signs":
             with torch.no_grad():
                 for p, signs in ((self.write, [-1]), (self.W_1, [1]), (self.W_2, [-1]), (self.H, [1, -1])):
@@ -211,16 +240,28 @@ class RotaryAdder(nn.Module):
         if c.write != "scratch":
             self.write.copy_(-size(6, 10) * last + off(D) if c.write == "own" else -size(6, 10))
         up, down = size(2, 5), -size(2, 4)
-        self.W_1.copy_(up * last + off(c.d_ff, D) if c.ffn_in == "own" else up)
+        if c.ffn_in != "write":
+            self.W_1.copy_(up * last + off(c.d_ff, D) if c.ffn_in == "own" else up)
         if c.activation == "gelu":
             if c.ffn_in == "own":
                 self.W_1[:, 0] += torch.tensor([0.5, -0.5])
             down = down * torch.tensor([[1.0], [-1.0]])                            # (2, 1)
-        self.W_2.copy_(down * last + off(c.d_ff, D) if c.ffn_out == "own" else down.view_as(self.W_2))
+        if c.ffn_out != "last of head":
+            self.W_2.copy_(down * last + off(c.d_ff, D) if c.ffn_out == "own" else down.view_as(self.W_2))
         if c.head == "own":
             self.H.copy_(torch.stack([torch.eye(D)[0], -size(0.4, 1.0) * last]) + off(2, D))
         else:
             self.H.copy_(torch.cat([torch.ones(1), -size(0.4, 1.0)]))
+
+    @torch.no_grad()
+    def _wide_start(self, generator):
+        """Every learned number of value, write, unit and head: its sign by a fair coin, its size log-uniform in WIDE_SIZES."""
+        low, high = WIDE_SIZES
+        for name in ("value", "write", "W_1", "W_2", "H"):
+            p = getattr(self, name, None)
+            if isinstance(p, nn.Parameter):
+                size = low * (high / low) ** torch.rand(p.shape, generator=generator)
+                p.copy_(torch.where(torch.rand(p.shape, generator=generator) < 0.5, -size, size))
 
     # A fleet gives every learned tensor a leading axis of seeds: hence the ... in what does not see tokens.
 
@@ -278,12 +319,12 @@ class RotaryAdder(nn.Module):
     def ffn_in(self):
         """(..., d_ff, D)"""
         return {"own": lambda: self.W_1, "last": lambda: self.W_1 * self.last_dimension,
-                "head": self.head}[self.config.ffn_in]()
+                "write": lambda: -self.write_direction()[..., None, :], "head": self.head}[self.config.ffn_in]()
 
     def ffn_out(self):
         """(..., d_ff, D)"""
         return {"own": lambda: self.W_2, "last": lambda: self.W_2 * self.last_dimension,
-                "head": self.head}[self.config.ffn_out]()
+                "last of head": lambda: self.head()[..., 1:, :], "head": self.head}[self.config.ffn_out]()
 
     def position_only_parts(self):
         """The model as `lab.position_only` computes it; every learned tensor must have a leading axis of seeds."""

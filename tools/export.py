@@ -23,7 +23,8 @@ LEFT_OUT = {"build", "label", "n_targets", "position_only", "position_only_parts
 SHARED = [_common._whole_number, _common._device_of, _common.generate, ten_digits.digits_of, ten_digits.Format]
 DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adder.MicroAdder, micro_adder.rotate_pairs,
                                         micro_adder.check_tokens, micro_adder._start],
-               rotary_adder.RotaryAdder: [rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder, micro_adder.check_tokens],
+               rotary_adder.RotaryAdder: [rotary_adder._pairs_as_tuples, rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder,
+                                          micro_adder.check_tokens],
                by_hand.HandSetCircuit: [by_hand.PaddedFormat, by_hand.CircuitConfig, by_hand.Trace, by_hand.HandSetCircuit,
                                         micro_adder.check_tokens],
                other_circuits.PrefixAdder: [other_circuits.PrefixConfig, other_circuits.PrefixAdder, other_circuits._numbers,
@@ -35,7 +36,7 @@ DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adde
                                                     _common.Attention, small_transformer.SmallBlock,
                                                     small_transformer.SmallTransformer]}
 CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
-             by_hand: ("PADDED_CONTEXT", "SHARPENED"), other_circuits: ("DOUBLE",)}
+             by_hand: ("PADDED_CONTEXT", "SHARPENED"), other_circuits: ("DOUBLE",), rotary_adder: ("WIDE_SIZES",)}
 HAND_SET = {model.config.label: model for model in [
     other_circuits.PrefixAdder(), other_circuits.PrefixAdder(other_circuits.PrefixConfig(window=4)),
     other_circuits.WholeSumAdder(),
