@@ -64,7 +64,7 @@ def open_chapter(name):
 
 
 def _settings():
-    return {name: os.environ.get(name, "") for name in ("BOOK_RUNS", "BOOK_DEVICE")}
+    return {name: os.environ.get(name, "") for name in ("BOOK_RUNS", "BOOK_SCALE", "BOOK_DEVICE")}
 
 
 def _used_files():
