@@ -19,6 +19,7 @@ from lab import incremental, store
 from lab.experiments import half_trained, runs_of
 from lab.find_or_make import Call, Wanted, find_or_make, python_command
 from lab.incremental import Reader, probabilities
+from lab.scale import few
 
 BOOK_CENSUSES = store.ROOT / "data" / "censuses"
 YOUR_CENSUSES = store.YOUR_RUNS / ".censuses"
@@ -39,8 +40,9 @@ NEARLY_RIGHT = [("no weight decay", 45), ("learning rate 0.001", 45), ("no weigh
 
 def subjects():
     """The runs whose censuses the book shows, by kind: {kind: list of runs}."""
-    return {"well trained": runs_of("reference"), "half trained": half_trained(), "one layer": runs_of("one layer"),
-            "nearly right": [run for arm, seed in NEARLY_RIGHT for run in runs_of(arm, [seed])]}
+    kinds = {"well trained": runs_of("reference"), "half trained": half_trained(), "one layer": runs_of("one layer"),
+             "nearly right": [run for arm, seed in NEARLY_RIGHT for run in runs_of(arm, [seed])]}
+    return {kind: few(runs, 2 if kind == "half trained" else 1) for kind, runs in kinds.items()}       # an interval needs two
 
 
 def end_scores():

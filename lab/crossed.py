@@ -8,11 +8,12 @@ import pandas as pd
 from scipy import stats
 
 from lab.frontier import PUBLISHED_START, Entry
+from lab.scale import few
 
 __all__ = "AIDS CARRY_SHARES CROSSED_STARTS aids_label grid_of difference_pvalue variance_shares".split()
 
 STREAMS = range(100, 112)
-CROSSED_STARTS = {start: Entry("r9-step-diagonal", (("model.start", "signs"), ("weights_seed", start)), STREAMS) for start in range(12)}
+CROSSED_STARTS = {start: Entry("r9-step-diagonal", (("model.start", "signs"), ("weights_seed", start)), STREAMS) for start in few(range(12))}
 
 CARRY_SHARES = (0.0, 0.8)
 

@@ -22,8 +22,9 @@ from lab import store
 from lab.counting import board_count, strict_count
 from lab.find_or_make import Wanted, find_or_make, python_command
 from lab.fleets import CHUNK, Fleet
+from lab.scale import at_most, few
 from lab.stats import exact_interval
-from lab.sweeps import CODE, SUCCESS, changed, finished_sweep, preset, sweep_name
+from lab.sweeps import CODE, SUCCESS, TINY, changed, finished_sweep, preset, sweep_name
 from lab.ten_digits import DIGITS, FORMATS
 
 __all__ = "ENTRIES Entry board_record success_table first_perfect attention_pattern log_ratios followed LogRatioProfile".split()
@@ -42,12 +43,12 @@ class Entry:
     @property
     def config(self):
         """What fleets train: a FleetConfig."""
-        return changed(preset(self.model), dict(self.changes))
+        return at_most(changed(preset(self.model), dict(self.changes)), TINY)
 
     def sweep(self, progress=True):
         """The finished sweep: see lab.sweeps.finished_sweep."""
         text = ", ".join([self.model, *(f"{name}={value}" for name, value in self.changes)])
-        return finished_sweep(self.config, self.seeds, text, progress)
+        return finished_sweep(self.config, few(self.seeds), text, progress)
 
 
 _RANDOM = (("model.start", "random"),)
@@ -70,8 +71,8 @@ ENTRIES = {
     "9, known signs only": Entry("r9-step-diagonal", (("model.start", "signs"),)),
 }
 
-FOLLOWED = {"8": range(100, 108), "12, random start": range(100, 108)}             # the first eight, whatever became of them
-LOOK = 250                              # steps
+FOLLOWED = {"8": few(range(100, 108)), "12, random start": few(range(100, 108))}   # the first eight, whatever became of them
+LOOK = at_most(250, 50)                 # steps
 
 
 # ---------------------------------------------------------------------------------------------------------------------

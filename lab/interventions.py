@@ -17,6 +17,7 @@ from _common import _addition_sequences
 from lab import store
 from lab.carries import carries
 from lab.find_or_make import Call, Wanted, find_or_make, python_command
+from lab.scale import at_most
 
 __all__ = """LABELS ROWS DIGITS Sums sums_by_carries pairs_differing hooks ablate_edges edge_means ablate_part part_means
              streams patch scores edge_effects part_effects patch_effects interventions_of carry_maps
@@ -26,7 +27,7 @@ LABELS = ["a₂", "a₁", "a₀", "+", "b₂", "b₁", "b₀", "=", "s₀", "s�
 DIGITS = ["ones", "tens", "hundreds", "thousands"]
 ROWS = [7, 8, 9, 10]                          # the row that predicts each of them
 CLASSES = 4                                   # sums with 0, 1, 2, 3 carries
-PER_CLASS = 1_000
+PER_CLASS = at_most(1_000, 20)
 BOOK_INTERVENTIONS = store.ROOT / "data" / "interventions"
 YOUR_INTERVENTIONS = store.YOUR_RUNS / ".interventions"
 CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])

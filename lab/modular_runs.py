@@ -34,6 +34,7 @@ from lab.fourier import (component_norms, cosine_fit, distance_irrelevance, excl
 from lab.modular import (ModularConfig, all_pairs, gradient_symmetricity, make_optimizer, modular_split, new_model, score,
                          train_step)
 from lab.find_or_make import Wanted, find_or_make, python_command
+from lab.scale import at_most, few
 
 BOOK_MODULAR = store.ROOT / "data" / "modular"
 YOUR_MODULAR = store.YOUR_RUNS / "modular"
@@ -41,6 +42,7 @@ KEEP = ("history", "spectra", "weights", "checkpoints")        # each keeps what
 LEARNED = 0.99                          # accuracy that counts as memorised (training pairs) or grokked (test pairs)
 EXPLAINED = 0.85                        # a neuron whose best frequency explains this share is "explained"
 EARLY_CHECKPOINTS = (0, 100, 200, 500)
+TINY = {"epochs": 6, "measure_every": 2}                       # see lab/scale.py
 CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in ("modular", "modular_runs", "fourier")])
 
 
@@ -345,6 +347,7 @@ def finished_modular(config, keep="weights", progress=True):
     """
     if not isinstance(config, ModularConfig):
         raise TypeError(f"finished_modular needs a ModularConfig, not {config!r}")
+    config = at_most(config, TINY)
     name = store.run_name(config)
 
     def find(folder):
@@ -383,10 +386,10 @@ def book_arms():
     return {
         "reference": ([ModularConfig()], "checkpoints"),
         "replicas": ([replica(seed, extra_epochs=2_000) for seed in range(7)], "weights"),
-        "small prime": ([replica(seed, **SMALL, **OFTEN) for seed in range(30)], "spectra"),
+        "small prime": ([replica(seed, **SMALL, **OFTEN) for seed in few(range(30), 6)], "spectra"),
         "map": ([replica(seed, **SMALL | {"fraction": fraction, "weight_decay": decay}, extra_epochs=500)
-                 for decay, seeds in MAP_SEEDS.items() for fraction in reversed(MAP_FRACTIONS) for seed in range(seeds)], "history"),
-        "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in range(10)], "weights"),
+                 for decay, seeds in MAP_SEEDS.items() for fraction in reversed(MAP_FRACTIONS) for seed in few(range(seeds), 1)], "history"),
+        "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in few(range(10), 6)], "weights"),
     }
 
 

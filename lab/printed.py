@@ -51,7 +51,8 @@ class Printed:
             for key, expression in expressions.items():
                 data = values[key].get("data", {})
                 self.add(f"inline {_short(expression)}", data.get("text/markdown") or data.get("text/plain", ""))
-            on_change()
+            if expressions:                                    # a cell comes with none
+                on_change()
             return values
 
         shell.user_expressions = user_expressions

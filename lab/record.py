@@ -64,7 +64,7 @@ def open_chapter(name):
 
 
 def _settings():
-    return {name: os.environ.get(name, "") for name in ("BOOK_RUNS", "BOOK_DEVICE")}
+    return {name: os.environ.get(name, "") for name in ("BOOK_RUNS", "BOOK_SCALE", "BOOK_DEVICE")}
 
 
 def _used_files():
@@ -95,14 +95,19 @@ def _write():
         os.replace(temporary, place)
 
 
+def _write_soon():
+    """In a kernel the record is written after the cell, also of one that fails, and not for each of its runs and claims."""
+    if get_ipython() is None:
+        _write()
+
+
 def note_run(run):
     """Add a run to the list: what it was, where it came from, how long it took."""
     entry = {"run": run.name, "origin": run.origin, "seed": run.config.seed, "differs": run.differs,
              **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
     if entry not in _runs:
         _runs.append(entry)
-        if get_ipython() is None:                        # else the record is written after the cell, which may read dozens of runs
-            _write()
+        _write_soon()
 
 
 def run_list():
@@ -124,7 +129,7 @@ def show_figure(figure, label):
             place = f"figures/{_chapter['chapter']}/{label}{suffix}"
             if place not in _chapter["figures"]:
                 _chapter["figures"].append(place)
-        _write()
+        _write_soon()
     plt.close(figure)           # else Jupyter shows it a second time, when it clears up after the cell
     return figure
 
@@ -153,7 +158,7 @@ def claim(label, sentence, holds, given, counterexample):
     _chapter["claims"].append({"label": label, "sentence": sentence, "holds": true, "counterexample_holds": false,
                                "own_runs": not only_book_runs()})
     _printed.add(f"claim {label}", sentence)
-    _write()
+    _write_soon()
     if not true and only_book_runs():
         raise ClaimContradicted(f"claim {label!r} is contradicted by the book's own results: {sentence}")
     if false and only_book_runs():

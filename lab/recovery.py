@@ -15,6 +15,7 @@ import pandas as pd
 
 from lab.fleets import FleetConfig, Recipe
 from lab.fragility import passes
+from lab.scale import few
 from lab.sweeps import SUCCESS, finished_sweep
 from lab.ten_digits import board_pairs
 from lab.trainable_by_hand import NearHandSet
@@ -22,7 +23,7 @@ from lab.trainable_by_hand import NearHandSet
 __all__ = "RATES SEEDS Arm arms recovery recovery_table".split()
 
 STEPS = 300
-SEEDS = list(range(100, 116))
+SEEDS = few(range(100, 116))
 RATES = {"quick": 3e-3, "careful": 1e-4, "even": 3e-3}
 LEVELS = {(8, "quick"): (0.01, 0.03, 0.1, 0.3), (10, "quick"): (0.01,), (12, "quick"): (0.0, 0.01),
           (12, "careful"): (0.0, 0.001, 0.01), (10, "even"): (0.01,), (12, "even"): (0.01,)}   # (free numbers, rate): noise

@@ -29,6 +29,7 @@ from lab.find_or_make import Wanted, find_or_make, python_command, runs_mode
 from lab.fleets import Fleet, FleetConfig, Recipe
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
+from lab.scale import at_most
 from lab.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.trainable_by_hand import NearHandSet
 
@@ -41,6 +42,7 @@ CODE = store.code_hash([store.ROOT / "lab" / f"{name}.py" for name in
                          "small_transformer_step", "ten_digits")])
 SEEDS_OF_ALL = ("data_seed", "weights_seed")       # settings of a FleetConfig beside its model and its recipe
 SUCCESS = 10_010                          # right answers on the board's test
+TINY = {"recipe": {"steps": 50, "evaluate_every": 50, "warmup_steps": 10, "tries": 2, "try_steps": 50}}         # see lab/scale.py
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,8 @@ def train_block(config, seeds, folder=BOOK_FLEETS, device="cpu", progress=True, 
     fleet.run(checkpoint, progress)
     store_fleet(fleet, folder)
     checkpoint.unlink(missing_ok=True)
-    return fleet.outcomes()
+    outcomes = read_sweep(config, folder).outcomes             # as stored: measuring them a second time takes as long again
+    return outcomes[outcomes["seed"].isin(seeds)]
 
 
 def blocks_to_do(config, seeds, fleet_size, folder=BOOK_FLEETS):
@@ -310,7 +313,7 @@ def finished_sweep(config, seeds, text, progress=True):
     Seeds that the book lacks are trained and kept with your own; the sweep is your own then. Raises NotStored; store.DamagedRun
     where a stored file was altered.
     """
-    seeds, stored = list(seeds), [BOOK_FLEETS] * (runs_mode() == "stored")
+    config, seeds, stored = at_most(config, TINY), list(seeds), [BOOK_FLEETS] * (runs_mode() == "stored")
 
     def find(folder):
         return _with_seeds(config, seeds, *([folder] if folder == BOOK_FLEETS else [*stored, folder]))
