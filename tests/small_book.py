@@ -2,46 +2,11 @@
 import shutil
 from pathlib import Path
 
+import yaml
+
 from tools.clean import made_by_builds
 
 ROOT = Path(__file__).resolve().parent.parent
-
-CONFIG = """
-project:
-  type: book
-  output-dir: _book
-  execute-dir: project
-  pre-render: tools/freshness.py
-  post-render: tools/freshness.py --stamp
-lang: en
-book:
-  title: "A small book"
-  chapters: [index.qmd, chapters/01-first.qmd, chapters/02-second.qmd, references.qmd]
-  appendices: [chapters/how-computed.qmd]
-bibliography: references.bib
-link-citations: true
-execute:
-  freeze: auto
-  warning: false
-filters:
-  - path: tools/chapter.lua
-    at: pre-ast
-format:
-  html:
-    theme:
-      light: figures/theme/quarto-light.scss
-      dark: figures/theme/quarto-dark.scss
-    css: figures/theme/shared.css
-    html-math-method: mathml
-    toc: true
-    number-sections: true
-    code-fold: show
-"""
-
-INSTRUCTOR = """
-project:
-  output-dir: _book-instructor
-"""
 
 BIBLIOGRAPHY = """
 @inproceedings{nanda2023progress,
@@ -183,12 +148,11 @@ import matplotlib.pyplot as plt
 from lab.record import show_figure
 fig = plt.figure(figsize=(3, 2)); plt.plot([2, 1])
 show_figure(fig, "fig-second")
-plt.show()
 ```
 
 ```{python}
 import pandas as pd
-pd.DataFrame({"a": [1, 2]})
+print(pd.DataFrame({"a": [1, 2]}))
 ```
 '''
 
@@ -226,19 +190,25 @@ def copy_book(place: Path, *without: str) -> Path:
         name for name in names if Path(folder, name) in left_out or name == "__pycache__"]))
 
 
+def small_config() -> dict:
+    """The book's own settings, with the small book's title and chapters."""
+    config = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
+    config["book"] |= {"title": "A small book", "subtitle": "For tests", "appendices": ["chapters/how-computed.qmd"],
+                       "chapters": ["index.qmd", "chapters/01-first.qmd", "chapters/02-second.qmd", "references.qmd"]}
+    return config
+
+
 def write_small_book(root: Path) -> Path:
     """Write the book into the empty folder `root`, with this project's tools, theme and recorder."""
     (root / "chapters").mkdir(parents=True)
     (root / "data").mkdir()
-    for name, text in {"_quarto.yml": CONFIG, "_quarto-instructor.yml": INSTRUCTOR,
-                       "references.bib": BIBLIOGRAPHY, "index.qmd": PREFACE, "references.qmd": REFERENCES,
+    for name, text in {"_quarto.yml": yaml.safe_dump(small_config()), "references.bib": BIBLIOGRAPHY, "index.qmd": PREFACE, "references.qmd": REFERENCES,
                        "chapters/01-first.qmd": FIRST, "chapters/02-second.qmd": SECOND,
                        "chapters/how-computed.qmd": APPENDIX, "used_module.py": "COUNT = 7\n",
                        "unrelated_module.py": "COUNT = 8\n", "data/numbers.csv": "1,2\n",
                        "data/unrelated.csv": "3\n"}.items():
         (root / name).write_text(text, encoding="utf-8")
-    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py", "lab/find_or_make.py", "lab/printed.py"):
-        (root / source).parent.mkdir(exist_ok=True)
-        shutil.copyfile(ROOT / source, root / source)
-    shutil.copytree(ROOT / "figures" / "theme", root / "figures" / "theme")
+    shutil.copyfile(ROOT / "_quarto-instructor.yml", root / "_quarto-instructor.yml")
+    for folder in ("tools", "lab", "figures/theme"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return root

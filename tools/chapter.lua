@@ -37,10 +37,10 @@ function Pandoc(doc)
     return nil
   end
   local line = { pandoc.Str("Read it, or run it: "),
-    pandoc.Link("notebook of this chapter", "../notebooks/" .. stem .. ".ipynb") }
+    pandoc.Link("notebook of this chapter", "../downloads/" .. stem .. ".ipynb") }
   if os.getenv("QUARTO_PROFILE") == "instructor" then
     table.insert(line, pandoc.Str(" · "))
-    table.insert(line, pandoc.Link("with solutions", "../notebooks/solutions/" .. stem .. ".ipynb"))
+    table.insert(line, pandoc.Link("with solutions", "../downloads/solutions/" .. stem .. ".ipynb"))
   end
   local first = doc.blocks[1]
   doc.blocks:insert((first and first.t == "Header") and 2 or 1,

@@ -5,7 +5,7 @@ of `lab/` or in a data file would not re-run the chapter. Every chapter leaves `
 used (`depends_on`: path -> SHA-256) and the settings it ran under. After a run this is kept as a *snapshot* beside the
 result it belongs to; before a build the guard compares the snapshot with the files as they are now.
 
-Runs with the standard library alone: Quarto calls it before (`tools/freshness.py`) and after (`--stamp`) a render.
+Quarto calls it before and after a render (tools/render_hooks.py).
 """
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,19 +123,3 @@ def stamp_frozen_results(root: Path) -> None:
         snapshot = read_json(result.snapshot)
         if snapshot is None or snapshot.get("result") != sha256_of(file):
             take_snapshot(root, result)
-
-
-def main(arguments: list[str]) -> int:
-    root = Path(__file__).resolve().parent.parent
-    if arguments == ["--stamp"]:
-        stamp_frozen_results(root)
-    elif not arguments:
-        drop_stale_results(root)
-    else:
-        print(f"freshness: given {arguments}, allowed: nothing, or --stamp", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ import html
 import json
 import os
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -364,10 +365,7 @@ def keep_readers_work(path: Path, new: nbformat.NotebookNode, yours: Path) -> bo
 
 
 def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=tuple(EDITIONS)) -> list[Path]:
-    """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their paths.
-
-    A build that publishes notebooks gives its own empty folder, so that a reader's work is not published.
-    """
+    """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their paths."""
     folder = folder or root / "notebooks"
     written = []
     for edition in editions:
@@ -380,6 +378,12 @@ def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=tupl
                 os.replace(part, path)
             written.append(path)
     return written
+
+
+def publish_notebooks(root: Path, folder: Path, edition: str) -> None:
+    """The notebooks that the pages of `edition` link, made anew in `folder`: what a reader did in his own is not published."""
+    shutil.rmtree(folder, ignore_errors=True)
+    write_notebooks(root, folder, list(EDITIONS) if edition == "instructor" else [edition])
 
 
 def main() -> None:

@@ -138,10 +138,13 @@ def output_markdown(draft: Draft, cell: Cell, result: dict, name: str, output: P
         return f":::: {{.cell-output .cell-output-stdout}}\n{fenced(result.text.rstrip(), '{.text}')}\n::::"
     if result.output_type == "error":
         raise ChapterError(f"{source}:{cell.line}: {result.ename}: {result.evalue}")
+    if "text/html" in result.data:
+        raise BookError(f"{source}:{cell.line}: this cell shows HTML, for which Quarto loads scripts from elsewhere; allowed are "
+                        "Markdown, images and text: write Markdown(....to_markdown()) or print(...)")
     kind = choose_display(result.data)
     if kind is None:
         raise BookError(f"{source}:{cell.line}: this cell shows {sorted(result.data)}, which no page can show; "
-                        "allowed are Markdown, HTML, images and text")
+                        "allowed are Markdown, images and text")
     value = result.data[kind]
     if kind == "text/plain" and re.fullmatch(r"<.* object at 0x[0-9a-f]+>|<Figure size .*>", value):
         return ""

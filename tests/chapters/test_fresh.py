@@ -41,7 +41,7 @@ def test_runs_that_learn_nothing_are_shown_as_contradicting_the_book(tmp_path):
     """The whole book with BOOK_RUNS=fresh, in a copy whose recipe is too short for anything to be learned."""
     book = tmp_path / "book"
     shutil.copytree(ROOT, book, ignore=shutil.ignore_patterns(
-        ".git", ".venv", "_book*", "_cache", "_record", "_freeze", "data", "notebooks", "tests", "__pycache__"))
+        ".git", ".venv", "_book*", "_cache", "_record", "_freeze", "data", "notebooks", "downloads", "tests", "__pycache__"))
     (book / "data").mkdir()
     shutil.copy(ROOT / "data" / "adderboard.csv", book / "data")                   # what others did is no run
     runs, experiments = book / "lab" / "runs.py", book / "lab" / "experiments.py"
