@@ -13,6 +13,9 @@ BIBLIOGRAPHY = """
   title = {Progress Measures for Grokking via Mechanistic Interpretability},
   author = {Nanda, Neel and Chan, Lawrence and Lieberum, Tom and Smith, Jess and Steinhardt, Jacob},
   booktitle = {ICLR}, year = {2023}}
+@misc{wide2024,
+  title = {A Page with a Long Address}, author = {Wide, Ann and Broad, Bo and Long, Cy and Far, Di}, year = {2024},
+  url = {https://example.org/a_long_address_without_any_place_to_break_it/0123456789/0123456789/0123456789}}
 """
 
 PREFACE = """# Preface {.unnumbered}
@@ -150,8 +153,35 @@ fig = plt.figure(figsize=(3, 2)); plt.plot([2, 1])
 show_figure(fig, "fig-second")
 ```
 
+What is wide: a figure, a formula, a table, an address [@wide2024].
+
 ```{python}
+#| label: fig-wide
+#| fig-cap: "A wide figure."
+#| fig-alt: "A wide figure of two lines."
+fig = plt.figure(figsize=(12, 3)); plt.plot([1, 2])
+show_figure(fig, "fig-wide")
+```
+
+$$ a_{1} + a_{2} + a_{3} + a_{4} + a_{5} + a_{6} + a_{7} + a_{8} + a_{9} = b_{1} + b_{2} + b_{3} + b_{4} + b_{5} $$ {#eq-wide}
+
+```{python}
+#| label: tbl-wide
+#| tbl-cap: "A wide table."
 import pandas as pd
+from IPython.display import Markdown
+Markdown(pd.DataFrame({f"column {i}": [1_000_000 * i] for i in range(9)}).to_markdown(index=False))
+```
+
+```{python}
+#| echo: false
+from lab.record import claim
+claim("wide", "Nine columns are many.", lambda n: n > 5, given=9, counterexample=3)
+```
+
+A paragraph after a claim, with `code` in it.
+
+```{python}
 print(pd.DataFrame({"a": [1, 2]}))
 ```
 '''
