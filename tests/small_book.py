@@ -18,7 +18,11 @@ BIBLIOGRAPHY = """
   url = {https://example.org/a_long_address_without_any_place_to_break_it/0123456789/0123456789/0123456789}}
 """
 
-PREFACE = """# Preface {.unnumbered}
+PREFACE = """---
+google-scholar: true
+---
+
+# Preface {.unnumbered}
 
 Welcome. Begin with @sec-sampler.
 """
@@ -170,7 +174,8 @@ $$ a_{1} + a_{2} + a_{3} + a_{4} + a_{5} + a_{6} + a_{7} + a_{8} + a_{9} = b_{1}
 #| tbl-cap: "A wide table."
 import pandas as pd
 from IPython.display import Markdown
-Markdown(pd.DataFrame({f"column {i}": [1_000_000 * i] for i in range(9)}).to_markdown(index=False))
+wide = {f"column {i}": [1_000_000 * i] for i in range(9)}
+Markdown(pd.DataFrame(wide).to_markdown(index=False))
 ```
 
 ```{python}

@@ -165,9 +165,9 @@ def _find_solutions(root: Path, folder: Path):
             text = "".join(read_page(path).all_text)
         elif path.suffix in (".json", ".ipynb", ".js"):
             text = text.replace('\\"', '"').replace("\\n", "\n")
-        squeezed = _squeeze(text)
+        squeezed = squeeze(text)
         for origin, secret in secrets:
-            if _squeeze(secret) in squeezed:
+            if squeeze(secret) in squeezed:
                 yield (f"{path.relative_to(folder.parent).as_posix()}: the readers' edition holds what {origin} keeps for "
                        f"instructors: {secret.strip()[:60]!r}")
 
@@ -178,11 +178,11 @@ def list_secrets(root: Path) -> list[tuple[str, str]]:
     for source in [page.source for page in list_pages(root, read_config(root))]:
         for number, line, is_secret in _mark_secret_lines((root / source).read_text(encoding="utf-8").split("\n")):
             if not is_secret:
-                public.add(_squeeze(line))
-            elif len(_squeeze(line)) >= 20 and not re.match(r"\s*(`{3}|:::|#+ )", line):
+                public.add(squeeze(line))
+            elif len(squeeze(line)) >= 20 and not re.match(r"\s*(`{3}|:::|#+ )", line):
                 secrets.append((f"{source}:{number}", line))
     told = "\n".join(public)
-    return [(origin, line) for origin, line in secrets if _squeeze(line) not in told]
+    return [(origin, line) for origin, line in secrets if squeeze(line) not in told]
 
 
 def _mark_secret_lines(lines: list[str]):
@@ -201,7 +201,8 @@ def _mark_secret_lines(lines: list[str]):
         yield number, line, any(stack)
 
 
-def _squeeze(text: str) -> str:
+def squeeze(text: str) -> str:
+    """The text without what formats write differently: spaces, emphasis, escapes."""
     return re.sub(r"[\s*_`\\$]+", "", text)
 
 

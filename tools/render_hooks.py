@@ -22,7 +22,8 @@ def before() -> None:
     drop_stale_results(ROOT)
     downloads = ROOT / "downloads"
     if os.environ.get("QUARTO_PROJECT_RENDER_ALL") or not downloads.is_dir():  # not for each chapter that is previewed
-        publish_notebooks(ROOT, downloads, os.environ.get("QUARTO_PROFILE") or "reader")
+        profiles = os.environ.get("QUARTO_PROFILE", "").split(",")
+        publish_notebooks(ROOT, downloads, "instructor" if "instructor" in profiles else "reader")
 
 
 def main(arguments: list[str]) -> int:

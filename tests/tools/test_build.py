@@ -263,16 +263,16 @@ def test_a_chapter_whose_exported_figure_is_gone_runs_again(own_small_book, caps
 
 def test_the_guard_drops_quartos_frozen_results_too(own_small_book):
     frozen = {}
-    for stem in ("01-first", "02-second"):
-        frozen[stem] = own_small_book / f"_freeze/chapters/{stem}/execute-results/html.json"
-        frozen[stem].parent.mkdir(parents=True)
+    for stem, format in (("01-first", "html"), ("01-first", "epub"), ("02-second", "html")):
+        frozen[stem] = own_small_book / f"_freeze/chapters/{stem}/execute-results/{format}.json"
+        frozen[stem].parent.mkdir(parents=True, exist_ok=True)
         frozen[stem].write_text('{"hash": "x"}')
     subprocess.run([sys.executable, "tools/render_hooks.py", "after"], cwd=own_small_book, check=True)
     assert drop_stale_results(own_small_book) == []
     change(own_small_book / "used_module.py", "7", "11")
     done = subprocess.run([sys.executable, "tools/render_hooks.py", "before"], cwd=own_small_book, check=True, capture_output=True, text=True)
     assert "01-first runs again: used_module.py has changed" in done.stdout
-    assert not frozen["01-first"].exists() and frozen["02-second"].exists()
+    assert not list(frozen["01-first"].parent.iterdir()) and frozen["02-second"].exists()
     assert {result.stem for result in list_results(own_small_book)} == {"02-second"}
 
 
