@@ -2,55 +2,27 @@
 import shutil
 from pathlib import Path
 
+import yaml
+
 from tools.clean import made_by_builds
 
 ROOT = Path(__file__).resolve().parent.parent
-
-CONFIG = """
-project:
-  type: book
-  output-dir: _book
-  execute-dir: project
-  pre-render: tools/freshness.py
-  post-render: tools/freshness.py --stamp
-lang: en
-book:
-  title: "A small book"
-  chapters: [index.qmd, chapters/01-first.qmd, chapters/02-second.qmd, references.qmd]
-  appendices: [chapters/how-computed.qmd]
-bibliography: references.bib
-link-citations: true
-execute:
-  freeze: auto
-  warning: false
-filters:
-  - path: tools/chapter.lua
-    at: pre-ast
-format:
-  html:
-    theme:
-      light: figures/theme/quarto-light.scss
-      dark: figures/theme/quarto-dark.scss
-    css: figures/theme/shared.css
-    html-math-method: mathml
-    toc: true
-    number-sections: true
-    code-fold: show
-"""
-
-INSTRUCTOR = """
-project:
-  output-dir: _book-instructor
-"""
 
 BIBLIOGRAPHY = """
 @inproceedings{nanda2023progress,
   title = {Progress Measures for Grokking via Mechanistic Interpretability},
   author = {Nanda, Neel and Chan, Lawrence and Lieberum, Tom and Smith, Jess and Steinhardt, Jacob},
   booktitle = {ICLR}, year = {2023}}
+@misc{wide2024,
+  title = {A Page with a Long Address}, author = {Wide, Ann and Broad, Bo and Long, Cy and Far, Di}, year = {2024},
+  url = {https://example.org/a_long_address_without_any_place_to_break_it/0123456789/0123456789/0123456789}}
 """
 
-PREFACE = """# Preface {.unnumbered}
+PREFACE = """---
+google-scholar: true
+---
+
+# Preface {.unnumbered}
 
 Welcome. Begin with @sec-sampler.
 """
@@ -183,12 +155,39 @@ import matplotlib.pyplot as plt
 from lab.record import show_figure
 fig = plt.figure(figsize=(3, 2)); plt.plot([2, 1])
 show_figure(fig, "fig-second")
-plt.show()
+```
+
+What is wide: a figure, a formula, a table, an address [@wide2024].
+
+```{python}
+#| label: fig-wide
+#| fig-cap: "A wide figure."
+#| fig-alt: "A wide figure of two lines."
+fig = plt.figure(figsize=(12, 3)); plt.plot([1, 2])
+show_figure(fig, "fig-wide")
+```
+
+$$ a_{1} + a_{2} + a_{3} + a_{4} + a_{5} + a_{6} + a_{7} + a_{8} + a_{9} = b_{1} + b_{2} + b_{3} + b_{4} + b_{5} $$ {#eq-wide}
+
+```{python}
+#| label: tbl-wide
+#| tbl-cap: "A wide table."
+import pandas as pd
+from IPython.display import Markdown
+wide = {f"column {i}": [1_000_000 * i] for i in range(9)}
+Markdown(pd.DataFrame(wide).to_markdown(index=False))
 ```
 
 ```{python}
-import pandas as pd
-pd.DataFrame({"a": [1, 2]})
+#| echo: false
+from lab.record import claim
+claim("wide", "Nine columns are many.", lambda n: n > 5, given=9, counterexample=3)
+```
+
+A paragraph after a claim, with `code` in it.
+
+```{python}
+print(pd.DataFrame({"a": [1, 2]}))
 ```
 '''
 
@@ -226,19 +225,25 @@ def copy_book(place: Path, *without: str) -> Path:
         name for name in names if Path(folder, name) in left_out or name == "__pycache__"]))
 
 
+def small_config() -> dict:
+    """The book's own settings, with the small book's title and chapters."""
+    config = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
+    config["book"] |= {"title": "A small book", "subtitle": "For tests", "appendices": ["chapters/how-computed.qmd"],
+                       "chapters": ["index.qmd", "chapters/01-first.qmd", "chapters/02-second.qmd", "references.qmd"]}
+    return config
+
+
 def write_small_book(root: Path) -> Path:
     """Write the book into the empty folder `root`, with this project's tools, theme and recorder."""
     (root / "chapters").mkdir(parents=True)
     (root / "data").mkdir()
-    for name, text in {"_quarto.yml": CONFIG, "_quarto-instructor.yml": INSTRUCTOR,
-                       "references.bib": BIBLIOGRAPHY, "index.qmd": PREFACE, "references.qmd": REFERENCES,
+    for name, text in {"_quarto.yml": yaml.safe_dump(small_config()), "references.bib": BIBLIOGRAPHY, "index.qmd": PREFACE, "references.qmd": REFERENCES,
                        "chapters/01-first.qmd": FIRST, "chapters/02-second.qmd": SECOND,
                        "chapters/how-computed.qmd": APPENDIX, "used_module.py": "COUNT = 7\n",
                        "unrelated_module.py": "COUNT = 8\n", "data/numbers.csv": "1,2\n",
                        "data/unrelated.csv": "3\n"}.items():
         (root / name).write_text(text, encoding="utf-8")
-    for source in ("tools/chapter.lua", "tools/freshness.py", "lab/__init__.py", "lab/record.py", "lab/find_or_make.py", "lab/printed.py"):
-        (root / source).parent.mkdir(exist_ok=True)
-        shutil.copyfile(ROOT / source, root / source)
-    shutil.copytree(ROOT / "figures" / "theme", root / "figures" / "theme")
+    shutil.copyfile(ROOT / "_quarto-instructor.yml", root / "_quarto-instructor.yml")
+    for folder in ("tools", "lab", "figures/theme"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return root

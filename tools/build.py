@@ -25,8 +25,7 @@ from tools.environment import kernel_environment
 from tools.execute import ChapterError
 from tools.freshness import drop_stale_results
 from tools.lint import lint_book
-from tools.notebooks import EDITIONS as NOTEBOOKS
-from tools.notebooks import write_notebooks
+from tools.notebooks import publish_notebooks
 from tools.pandoc_book import BookError, build_book
 from tools.qmd import SourceError, read_config
 
@@ -94,30 +93,24 @@ def build(root: Path, engine: str, edition: str, output: Path | None = None) -> 
     complaints = lint_book(root)
     if complaints:
         raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) to mend in the sources; nothing was built"]))
-    drop_stale_results(root)
     output = output or root / read_config(root, edition)["project"].get("output-dir", "_book")
     if engine == "quarto":
         render_with_quarto(root, edition)
     else:
         build_with_pandoc(root, edition, output)
-    publish_notebooks(root, output, edition)
     complaints = check_pages(root, output, edition)
     if complaints:
         raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) wrong in the pages of {output.name}/"]))
     return output
 
 
-def publish_notebooks(root: Path, output: Path, edition: str) -> None:
-    """The chapters' notebooks beside the pages, made anew: what a reader did in his own notebooks is not published."""
-    shutil.rmtree(output / "notebooks", ignore_errors=True)
-    write_notebooks(root, output / "notebooks", list(NOTEBOOKS) if edition == "instructor" else [edition])
-
-
 def build_with_pandoc(root: Path, edition: str, output: Path) -> None:
     """The pages are made aside and put in place when all are there, so that a failed build leaves the last good one."""
+    drop_stale_results(root)
     aside = Path(tempfile.mkdtemp(dir=output.parent, prefix=f"{output.name}-partial-"))
     try:
         build_book(root, edition, aside)
+        publish_notebooks(root, aside / "downloads", edition)
         aside.chmod(0o755)
         if output.exists():
             output.rename(aside.with_name(aside.name + "-old"))

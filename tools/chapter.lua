@@ -1,6 +1,8 @@
 -- Shared by both builds: what the book adds to the Markdown before cross-references are resolved.
 -- 1. an exercise shows its difficulty and minutes beside its title;
--- 2. a chapter links its notebooks under its title (the instructor edition also those with solutions).
+-- 2. a chapter links its notebooks under its title (the instructor edition also those with solutions);
+-- 3. a page is described by its takeaway, and its footer told the day;
+-- 4. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here.
 -- Quarto runs it at its entry point `pre-ast` (see _quarto.yml), pandoc with --lua-filter: plain pandoc nodes both times.
 
 local LEVELS = { ["1"] = "easy", ["2"] = "middling", ["3"] = "hard" }
@@ -14,7 +16,27 @@ local function difficulty_and_minutes(difficulty, minutes)
   }, pandoc.Attr("", { "effort" })) })
 end
 
+local function is_instructor_edition()
+  return ("," .. (os.getenv("QUARTO_PROFILE") or "") .. ","):find(",instructor,", 1, true) ~= nil
+end
+
+local function is_secret(element)
+  if element.classes:includes("check") or element.classes:includes("content-hidden") then
+    return true
+  end
+  local is_solution = element.identifier:match("^sol%-") or element.classes:includes("solution")
+    or element.attributes["when-profile"] == "instructor"
+  return is_solution and not is_instructor_edition()
+end
+
+function CodeBlock(block)
+  return is_secret(block) and {} or nil
+end
+
 function Div(div)
+  if is_secret(div) then
+    return {}
+  end
   local difficulty, minutes = div.attributes["difficulty"], div.attributes["minutes"]
   if not (div.identifier:match("^exr%-") and LEVELS[difficulty] and minutes) then
     return nil
@@ -31,16 +53,29 @@ local function notebook_stem(meta)
   return file:gsub("\\", "/"):match("chapters/(%d%d%-[^/]+)%.%a+$")
 end
 
+-- The first sentence of a page's takeaway tells what the page is about, to search engines and to previews of links.
+local function description(blocks)
+  for _, block in ipairs(blocks) do
+    if block.t == "Div" and block.attributes.title == "Takeaway" then
+      local text = pandoc.utils.stringify(block)
+      return text:match("^.-[%.!?]%f[%s%z]") or text
+    end
+  end
+end
+
 function Pandoc(doc)
+  doc.meta["description-meta"] = doc.meta["description-meta"] or description(doc.blocks)
+  doc.meta.built = os.date("%Y-%m-%d") -- for the pages' footer
   local stem = notebook_stem(doc.meta)
-  if not stem then
-    return nil
+  local is_page = not quarto or quarto.doc.is_format("html:js") -- elsewhere there is nothing to link to
+  if not stem or not is_page then
+    return doc
   end
   local line = { pandoc.Str("Read it, or run it: "),
-    pandoc.Link("notebook of this chapter", "../notebooks/" .. stem .. ".ipynb") }
-  if os.getenv("QUARTO_PROFILE") == "instructor" then
+    pandoc.Link("notebook of this chapter", "../downloads/" .. stem .. ".ipynb") }
+  if is_instructor_edition() then
     table.insert(line, pandoc.Str(" · "))
-    table.insert(line, pandoc.Link("with solutions", "../notebooks/solutions/" .. stem .. ".ipynb"))
+    table.insert(line, pandoc.Link("with solutions", "../downloads/solutions/" .. stem .. ".ipynb"))
   end
   local first = doc.blocks[1]
   doc.blocks:insert((first and first.t == "Header") and 2 or 1,

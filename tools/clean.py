@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MADE_BY_BUILDS = ["_book*", "_cache", "_freeze", "_record", ".quarto", "site_libs", "chapters/*_files", "index_files",
+MADE_BY_BUILDS = ["_book*", "_cache", "_freeze", "_record", ".quarto", "site_libs", "chapters/*_files", "index_files", "downloads",
                   "**/*.quarto_ipynb"]
 
 

@@ -5,15 +5,13 @@ of `lab/` or in a data file would not re-run the chapter. Every chapter leaves `
 used (`depends_on`: path -> SHA-256) and the settings it ran under. After a run this is kept as a *snapshot* beside the
 result it belongs to; before a build the guard compares the snapshot with the files as they are now.
 
-Runs with the standard library alone: Quarto calls it before (`tools/freshness.py`) and after (`--stamp`) a render.
+Quarto calls it before and after a render (tools/render_hooks.py).
 """
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,7 @@ class Result:
     """What one engine keeps of an executed chapter."""
 
     stem: str
-    file: Path  # the stored outputs
-    remove: Path  # what to delete to have the chapter run again (a file or a folder)
+    file: Path  # the stored outputs; without them the chapter runs again
     snapshot: Path
 
 
@@ -56,19 +53,22 @@ def read_json(path: Path) -> dict | None:
 
 def pandoc_result(root: Path, stem: str) -> Result:
     file = root / "_cache" / "pandoc" / f"{stem}.ipynb"
-    return Result(stem, file, file, file.with_suffix(".json"))
+    return Result(stem, file, file.with_suffix(".json"))
 
 
 def quarto_result(root: Path, file: Path) -> Result:
-    """`file` is `_freeze/<path of the chapter>/execute-results/html.json`."""
-    folder = file.parent.parent
-    return Result(folder.name, file, folder, root / "_cache" / "quarto" / f"{folder.name}.json")
+    """`file` is `_freeze/<path of the chapter>/execute-results/<format>.json`: Quarto executes a chapter for each format."""
+    stem = file.parent.parent.name
+    return Result(stem, file, root / "_cache" / "quarto" / f"{stem}.{file.stem}.json")
+
+
+def frozen_results(root: Path) -> list[Result]:
+    return [quarto_result(root, file) for file in sorted((root / "_freeze").glob("**/execute-results/*.json"))]
 
 
 def list_results(root: Path) -> list[Result]:
     results = [pandoc_result(root, path.stem) for path in sorted((root / "_cache" / "pandoc").glob("*.ipynb"))]
-    frozen = sorted((root / "_freeze").glob("**/execute-results/html.json"))
-    return results + [quarto_result(root, file) for file in frozen]
+    return results + frozen_results(root)
 
 
 def take_snapshot(root: Path, result: Result) -> None:
@@ -111,7 +111,7 @@ def drop_stale_results(root: Path, report=print) -> list[str]:
         reason = why_stale(root, result)
         if reason:
             report(f"{result.stem} runs again: {reason}")
-            shutil.rmtree(result.remove) if result.remove.is_dir() else result.remove.unlink()
+            result.file.unlink()
             result.snapshot.unlink(missing_ok=True)
             dropped.append(result.stem)
     return dropped
@@ -119,24 +119,7 @@ def drop_stale_results(root: Path, report=print) -> list[str]:
 
 def stamp_frozen_results(root: Path) -> None:
     """After a Quarto render: give each new frozen result its snapshot; the old ones keep theirs."""
-    for file in sorted((root / "_freeze").glob("**/execute-results/html.json")):
-        result = quarto_result(root, file)
+    for result in frozen_results(root):
         snapshot = read_json(result.snapshot)
-        if snapshot is None or snapshot.get("result") != sha256_of(file):
+        if snapshot is None or snapshot.get("result") != sha256_of(result.file):
             take_snapshot(root, result)
-
-
-def main(arguments: list[str]) -> int:
-    root = Path(__file__).resolve().parent.parent
-    if arguments == ["--stamp"]:
-        stamp_frozen_results(root)
-    elif not arguments:
-        drop_stale_results(root)
-    else:
-        print(f"freshness: given {arguments}, allowed: nothing, or --stamp", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

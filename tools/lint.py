@@ -35,6 +35,11 @@ DIVISIONS = {
 }
 CODE_BLOCK = re.compile(r'[\w+-]*|\{\.python \.(?P<role>starter)\}'
                         r'|\{\.python \.(?P<owned>check|solution) exercise="(?P<exercise>[a-z0-9-]+)"\}')
+PANDAS_MAKES_FRAMES = {"DataFrame", "concat", "crosstab", "merge", "pivot_table", "read_csv"}
+GIVES_FRAME = {"assign", "describe", "groupby", "melt", "merge", "pivot", "pivot_table", "query", "reset_index", "set_index",
+               "to_frame", "unstack"}
+KEEPS_FRAME = {"T", "abs", "agg", "astype", "copy", "drop", "dropna", "fillna", "head", "loc", "iloc", "mean", "max", "median",
+               "min", "rename", "round", "sample", "sort_index", "sort_values", "sum", "tail", "transpose"}
 LABEL = re.compile(r"\{#([^}\s]+)\}")
 REFERENCE = re.compile(r"(?<![\w@\\/.])-?@\{?([A-Za-z0-9_](?:[\w:.#$%&+?~/-]*[\w/])?)")
 CROSS_REFERENCE = re.compile(r"(sec|fig|tbl|eq|exr|sol)-")
@@ -92,6 +97,24 @@ def stray_files(root: Path = ROOT) -> list[str]:
             for path in sorted((root / "chapters").glob("*.qmd")) if path not in listed]
 
 
+def is_frame(value: ast.expr, frames: set[str]) -> bool:
+    """Does the expression give a pandas DataFrame, as far as its last method and the names in `frames` tell?"""
+    if isinstance(value, ast.Name):
+        return value.id in frames
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        receiver, name = value.func.value, value.func.attr
+        if isinstance(receiver, ast.Name) and receiver.id == "pd":
+            return name in PANDAS_MAKES_FRAMES
+        return name in GIVES_FRAME or name in KEEPS_FRAME and is_frame(receiver, frames)
+    if isinstance(value, ast.Attribute):
+        return value.attr in KEEPS_FRAME and is_frame(value.value, frames)
+    if isinstance(value, ast.Subscript):                # frame.loc[...], frame[[...]], frame[frame["x"] > 1]
+        rows = not isinstance(value.slice, ast.Constant)
+        return rows and (is_frame(value.value, frames) or
+                         isinstance(value.value, ast.Attribute) and is_frame(value.value.value, frames))
+    return False
+
+
 class SourceLinter:
     """One pass over the lines of a source; the result is in `found`."""
 
@@ -101,6 +124,7 @@ class SourceLinter:
         self.open_divisions: list[tuple[str, str, int]] = []  # kind, identifier, line
         self.caption_follows = False
         self.opens_record = False
+        self.frames: set[str] = set()  # names that stand for data frames, as far as the code tells
         self.headings = 0
         self._check_front_matter()
         for part in self.found.chapter.parts:
@@ -114,8 +138,9 @@ class SourceLinter:
                              "build knows what it used")
 
     def _check_front_matter(self) -> None:
-        if self.found.chapter.front_matter not in ({}, {"execute": {"freeze": False}}):
-            self.complain(1, "front matter is only `execute: freeze: false`, in an appendix")
+        allowed = {"google-scholar": True} if self.found.page.stem == "index" else {"execute": {"freeze": False}}
+        if self.found.chapter.front_matter not in ({}, allowed):
+            self.complain(1, f"front matter here is only {allowed}")
 
     # -- prose
 
@@ -299,6 +324,14 @@ class SourceLinter:
             statements = ast.parse(cell.code).body
         except SyntaxError:                          # a %magic; or the run will say it better
             return
+        for each in statements:
+            if isinstance(each, ast.Assign):
+                names = {target.id for target in each.targets if isinstance(target, ast.Name)}
+                self.frames = self.frames | names if is_frame(each.value, self.frames) else self.frames - names
+        last = statements[-1] if statements else None
+        if isinstance(last, ast.Expr) and is_frame(last.value, self.frames) and not cell.code.rstrip().endswith(";"):
+            self.complain(cell.first_code_line + last.lineno - 1, "this cell shows a bare DataFrame; for its HTML Quarto loads "
+                          "scripts from elsewhere. Write Markdown(....to_markdown()) or print(...)")
         for each in statements[:-1]:                 # Jupyter shows what the last statement of a cell gives
             if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) and getattr(each.value.func, "id", None) == "claim":
                 self.complain(cell.first_code_line + each.lineno - 1, "claim(...) is not the last statement of its cell, so that "

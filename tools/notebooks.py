@@ -16,6 +16,7 @@ import html
 import json
 import os
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -230,12 +231,12 @@ def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
     return list(zip(drafts, parts))
 
 
-def chapter_markdown(root: Path, draft: Draft, bibliography: str) -> str:
+def chapter_markdown(root: Path, draft: Draft, config: dict) -> str:
     """The chapter as CommonMark, with a comment line where a cell begins; citations read "Author (year)"."""
     heading = {"t": "MetaInlines", "c": [string("References")]}
     tree = {**draft.tree, "meta": {"reference-section-title": heading} if draft.citations else {}}
     tree = json.loads(run_pandoc(root, ["-f", "json", "-t", "json", "--citeproc", "--bibliography",
-                                        root / bibliography], json.dumps(tree), draft.page.source))
+                                        root / config["bibliography"], "--csl", root / config["csl"]], json.dumps(tree), draft.page.source))
     blocks = with_notes_at_end(flat(walk(tree["blocks"], undecorated)))
     tree["blocks"] = mark_cells([header(2, block["c"][2]) if block["t"] == "Header" and
                                  plain_text(block["c"][2]) == "References" else block for block in blocks])
@@ -324,12 +325,12 @@ def cell_metadata(cell: Cell) -> dict:
 
 def make_notebooks(root: Path, edition: str) -> dict[str, nbformat.NotebookNode]:
     """A valid notebook for every numbered chapter: stem -> notebook. Nothing is executed and nothing written."""
-    bibliography = read_config(root, edition)["bibliography"]
+    config = read_config(root, edition)
     notebooks = {}
     for draft, parts in read_drafts(root, edition):
         if not HAS_NOTEBOOK.match(draft.page.stem):
             continue
-        cells = chapter_cells(chapter_markdown(root, draft, bibliography), parts)
+        cells = chapter_cells(chapter_markdown(root, draft, config), parts)
         cells[1:1] = [new_markdown_cell(HOW_TO_RUN), new_code_cell(FIND_BOOK)]
         for position, cell in enumerate(cells):
             cell["id"] = f"cell-{position:03d}"
@@ -364,10 +365,7 @@ def keep_readers_work(path: Path, new: nbformat.NotebookNode, yours: Path) -> bo
 
 
 def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=tuple(EDITIONS)) -> list[Path]:
-    """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their paths.
-
-    A build that publishes notebooks gives its own empty folder, so that a reader's work is not published.
-    """
+    """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their paths."""
     folder = folder or root / "notebooks"
     written = []
     for edition in editions:
@@ -380,6 +378,12 @@ def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=tupl
                 os.replace(part, path)
             written.append(path)
     return written
+
+
+def publish_notebooks(root: Path, folder: Path, edition: str) -> None:
+    """The notebooks that the pages of `edition` link, made anew in `folder`: what a reader did in his own is not published."""
+    shutil.rmtree(folder, ignore_errors=True)
+    write_notebooks(root, folder, list(EDITIONS) if edition == "instructor" else [edition])
 
 
 def main() -> None:

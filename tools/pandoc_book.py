@@ -15,6 +15,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 import pypandoc
@@ -69,10 +70,12 @@ def build_book(root: Path, edition: str, output: Path) -> None:
         resolve_references(drafts)
         pages = list(pool.map(lambda draft: write_page(root, draft, drafts, config, edition, output), drafts))
     write_search_index(drafts, pages, output)
+    (output / "assets").mkdir()
     for asset in ("shared.css", "pages.css", "book.js"):
-        target = output / "assets" / asset
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / THEME / asset, target)
+        shutil.copyfile(root / THEME / asset, output / "assets" / asset)
+    for asset in (config["book"]["favicon"], config["book"]["cover-image"]):
+        (output / asset).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / asset, output / asset)
 
 
 def run_pandoc(root: Path, arguments: list, text: str, name: str, environment: dict | None = None) -> str:
@@ -138,10 +141,13 @@ def output_markdown(draft: Draft, cell: Cell, result: dict, name: str, output: P
         return f":::: {{.cell-output .cell-output-stdout}}\n{fenced(result.text.rstrip(), '{.text}')}\n::::"
     if result.output_type == "error":
         raise ChapterError(f"{source}:{cell.line}: {result.ename}: {result.evalue}")
+    if "text/html" in result.data:
+        raise BookError(f"{source}:{cell.line}: this cell shows HTML, for which Quarto loads scripts from elsewhere; allowed are "
+                        "Markdown, images and text: write Markdown(....to_markdown()) or print(...)")
     kind = choose_display(result.data)
     if kind is None:
         raise BookError(f"{source}:{cell.line}: this cell shows {sorted(result.data)}, which no page can show; "
-                        "allowed are Markdown, HTML, images and text")
+                        "allowed are Markdown, images and text")
     value = result.data[kind]
     if kind == "text/plain" and re.fullmatch(r"<.* object at 0x[0-9a-f]+>|<Figure size .*>", value):
         return ""
@@ -340,6 +346,11 @@ def resolve_references(drafts: list[Draft]) -> None:
         draft.tree["blocks"] = walk(draft.tree["blocks"], lambda element, here=draft: _resolve(element, here, targets))
 
 
+def chapter_name(draft: Draft) -> str:
+    number = f"Appendix {draft.page.number} —" if draft.page.is_appendix else f"{draft.page.number}\N{NO-BREAK SPACE}"
+    return f"{number} {plain_text(draft.title)}"
+
+
 def _resolve(element: dict, here: Draft, targets: dict) -> list | None:
     if element["t"] == "Link":
         attributes, inlines, (url, title) = element["c"]
@@ -358,6 +369,8 @@ def _resolve(element: dict, here: Draft, targets: dict) -> list | None:
         if identifier not in targets:
             raise BookError(f"{here.page.source}: @{identifier} refers to nothing: no label of that name in the book")
         there, text = targets[identifier]
+        if here.page.number is None and identifier == there.title_id:  # as Quarto: a page without a number names the chapter
+            text = chapter_name(there)
         url = ("" if there is here else here.to_root + there.page.output) + "#" + identifier
         links += [string(", ")] * bool(links)
         links.append({"t": "Link", "c": [["", ["quarto-xref"], []], [string(text)], [url, ""]]})
@@ -370,6 +383,7 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
     """Write the page of `draft` and return its HTML."""
     is_references = draft.page.stem == "references"
     cited = sorted({key for each in drafts for key in each.citations})
+    description = draft.tree["meta"].get("description-meta", {}).get("c", "")
     meta = {"title": {"t": "MetaInlines", "c": draft.title}, "link-citations": {"t": "MetaBool", "c": True}}
     if is_references:
         citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0,
@@ -387,10 +401,15 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
                  "plain-title": html.escape(plain_text(draft.title)), "edition": edition,
                  "sidebar": sidebar(draft, drafts), "toc-title": config["format"]["html"].get("toc-title", "Contents"),
                  "previous": neighbour(draft, drafts, position - 1, "prev"),
-                 "next": neighbour(draft, drafts, position + 1, "next")}
+                 "next": neighbour(draft, drafts, position + 1, "next"),
+                 "description": html.escape(description if isinstance(description, str) else plain_text(description)),
+                 "favicon": book["favicon"], "cover": book["cover-image"], "cover-alt": html.escape(book["cover-image-alt"]),
+                 "author": html.escape(book["author"]), "book-description": html.escape(book["description"]) if position == 0 else "",
+                 "canonical": f"{book['site-url'].rstrip('/')}/{draft.page.output}" if "site-url" in book else "",
+                 **{f"footer-{side}": footer_html(root, text) for side, text in book["page-footer"].items()}}
     arguments = [item for name, value in variables.items() if value for item in ("-V", f"{name}={value}")]
     page = run_pandoc(root, ["-f", "json", "-t", "html5", "--template", root / THEME / "page.html", "--citeproc",
-                             "--bibliography", root / config["bibliography"], "--mathml", "--section-divs", "--toc",
+                             "--bibliography", root / config["bibliography"], "--csl", root / config["csl"], "--mathml", "--section-divs", "--toc",
                              "--toc-depth=3", "--wrap=none", *arguments], json.dumps(draft.tree), draft.page.source)
     page = space_function_names(page)
     if not is_references:
@@ -400,6 +419,12 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8", newline="\n")
     return page
+
+
+def footer_html(root: Path, text: str) -> str:
+    """A side of the `page-footer` in _quarto.yml as HTML."""
+    text = text.replace("{{< meta built >}}", date.today().isoformat())
+    return re.sub(r"</?p>", "", run_pandoc(root, ["-f", "markdown", "-t", "html5", "--wrap=none"], text, "_quarto.yml")).strip()
 
 
 def space_function_names(page: str) -> str:

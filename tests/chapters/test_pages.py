@@ -56,12 +56,24 @@ def test_a_faulty_page_is_told(own_small_book, old, new, message):
     assert [c for c in check_pages(own_small_book, own_small_book / "_book", "reader") if re.search(message, c)]
 
 
+def test_what_quarto_always_does_is_no_fault(own_small_book):
+    """Two stylesheets of one id, and the book's title as a second h1 above the preface."""
+    page = own_small_book / "_book/index.html"
+    text = page.read_text(encoding="utf-8")
+    sheet = '<link id="quarto-bootstrap" rel="stylesheet" href="assets/shared.css">'
+    title = '<header id="title-block-header"><h1 class="title">A small book</h1></header>'
+    page.write_text(text.replace("</head>", f"{sheet}{sheet}</head>").replace("</main>", f"{title}</main>"), encoding="utf-8")
+    assert check_pages(own_small_book, own_small_book / "_book", "reader") == []
+    page.write_text(text.replace("</main>", f"{title}{title.replace('title-', 'other-')}</main>"), encoding="utf-8")
+    assert [c for c in check_pages(own_small_book, own_small_book / "_book", "reader") if "3 h1 headings" in c]
+
+
 def test_a_missing_page_and_a_leaked_notebook_are_told(own_small_book):
     (own_small_book / "_book/chapters/02-second.html").unlink()
-    (own_small_book / "_book/notebooks/01-first.ipynb").write_text('{"source": "right_answer_of_the_check = 17760\\n"}')
+    (own_small_book / "_book/downloads/01-first.ipynb").write_text('{"source": "right_answer_of_the_check = 17760\\n"}')
     complaints = check_pages(own_small_book, own_small_book / "_book", "reader")
     assert "_book/chapters/02-second.html: the page is missing" in complaints
-    assert [c for c in complaints if c.startswith("_book/notebooks/01-first.ipynb: the readers' edition holds")]
+    assert [c for c in complaints if c.startswith("_book/downloads/01-first.ipynb: the readers' edition holds")]
 
 
 def test_there_are_secrets_to_search_for(small_book):
@@ -198,12 +210,10 @@ CONTRAST = """() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
+  const over = ([r, g, b, alpha = 1], below) => [r, g, b].map((c, i) => alpha * c + (1 - alpha) * below[i]);
   const ground = (element) => {
-    for (let e = element; e; e = e.parentElement) {
-      const colour = parse(getComputedStyle(e).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
+    const own = element ? parse(getComputedStyle(element).backgroundColor) : [255, 255, 255];
+    return own.length < 4 || own[3] === 1 ? own : over(own, ground(element.parentElement));
   };
   const low = new Set();
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -211,7 +221,8 @@ CONTRAST = """() => {
     const element = walker.currentNode.parentElement;
     if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest("script")) continue;
     const style = getComputedStyle(element);
-    const [one, other] = [luminance(parse(style.color)), luminance(ground(element))].sort((a, b) => b - a);
+    const below = ground(element);
+    const [one, other] = [luminance(over(parse(style.color), below)), luminance(below)].sort((a, b) => b - a);
     const ratio = (one + .05) / (other + .05);
     const size = parseFloat(style.fontSize);
     const large = size >= 24 || size >= 18.66 && Number(style.fontWeight) >= 700;

@@ -128,11 +128,11 @@ def test_difficulty_and_minutes_are_shown(small_book):
 def test_chapters_link_their_notebooks(small_book, own_small_book):
     def links(folder):
         return [a["href"] for a in page(folder, "chapters/01-first.html").select(".notebook-link a")]
-    assert links(small_book / "_book") == ["../notebooks/01-first.ipynb"]
-    assert not (small_book / "_book/notebooks/solutions").exists()
+    assert links(small_book / "_book") == ["../downloads/01-first.ipynb"]
+    assert not (small_book / "_book/downloads/solutions").exists()
     folder = build(own_small_book, "pandoc", "instructor")
-    assert links(folder) == ["../notebooks/01-first.ipynb", "../notebooks/solutions/01-first.ipynb"]
-    assert (folder / "notebooks/solutions/01-first.ipynb").exists()
+    assert links(folder) == ["../downloads/01-first.ipynb", "../downloads/solutions/01-first.ipynb"]
+    assert (folder / "downloads/solutions/01-first.ipynb").exists()
 
 
 def test_only_the_instructor_edition_shows_solutions(small_book, own_small_book):
@@ -160,14 +160,16 @@ def test_search_index_is_a_plain_script_with_every_section(small_book):
     ("01-first", "@fig-line,", "@fig-lien,", r"01-first\.qmd:\d+: @fig-lien refers to nothing"),
     ("02-second", '#| fig-alt: "A falling line."\n', "", r"02-second\.qmd:\d+: the figure fig-second has no #\| fig-alt"),
     ("02-second", "01-first.qmd#sec-label", "01-firts.qmd", r"02-second\.qmd:\d+: the link to 01-firts\.qmd"),
-    ("02-second", "pd.DataFrame", "from IPython.display import display, Markdown\ndisplay(Markdown('see @fig-none'))\npd.DataFrame",
+    ("02-second", "print(pd", "from IPython.display import display, Markdown\ndisplay(Markdown('see @fig-none'))\nprint(pd",
      r"@fig-none refers to nothing"),
-    ("02-second", "pd.DataFrame", "from IPython.display import HTML, display\ndisplay(HTML('<img src=\"no.png\" alt=\"\">'))\npd.DataFrame",
+    ("02-second", "print(pd", "from IPython.display import display, Markdown\ndisplay(Markdown('![](no.png)'))\nprint(pd",
      r"has no alt text"),
-    ("02-second", "pd.DataFrame", "from IPython.display import HTML, display\ndisplay(HTML('<a href=\"no.html\">x</a>'))\npd.DataFrame",
+    ("02-second", "print(pd", "from IPython.display import display, Markdown\ndisplay(Markdown('[x](no.html)'))\nprint(pd",
      r"no\.html leads nowhere"),
+    ("02-second", "print(pd", "from IPython.display import display\ndisplay(pd.DataFrame({'a': [1]}))\nprint(pd",
+     r"02-second\.qmd:\d+: this cell shows HTML"),
     ("02-second", "Beware", r"$\undefinedmacro{$ Beware", r"pandoc says"),
-], ids=["cell", "inline expression", "reference", "alt text", "link", "computed reference", "computed image", "computed link",
+], ids=["cell", "inline expression", "reference", "alt text", "link", "computed reference", "computed image", "computed link", "computed HTML",
         "formula"])
 def test_a_fault_stops_the_build(own_small_book, name, old, new, message):
     change(own_small_book / f"chapters/{name}.qmd", old, new)
@@ -177,7 +179,7 @@ def test_a_fault_stops_the_build(own_small_book, name, old, new, message):
 
 def test_a_failed_build_leaves_the_last_good_one(own_small_book):
     before = (own_small_book / "_book/index.html").read_bytes()
-    change(own_small_book / "chapters/02-second.qmd", "pd.DataFrame", "raise ValueError('no')\npd.DataFrame")
+    change(own_small_book / "chapters/02-second.qmd", "print(pd", "raise ValueError('no')\nprint(pd")
     with pytest.raises(BuildError, match="ValueError: no"):
         build(own_small_book, "pandoc", "reader")
     assert (own_small_book / "_book/index.html").read_bytes() == before
@@ -261,16 +263,16 @@ def test_a_chapter_whose_exported_figure_is_gone_runs_again(own_small_book, caps
 
 def test_the_guard_drops_quartos_frozen_results_too(own_small_book):
     frozen = {}
-    for stem in ("01-first", "02-second"):
-        frozen[stem] = own_small_book / f"_freeze/chapters/{stem}/execute-results/html.json"
-        frozen[stem].parent.mkdir(parents=True)
+    for stem, format in (("01-first", "html"), ("01-first", "epub"), ("02-second", "html")):
+        frozen[stem] = own_small_book / f"_freeze/chapters/{stem}/execute-results/{format}.json"
+        frozen[stem].parent.mkdir(parents=True, exist_ok=True)
         frozen[stem].write_text('{"hash": "x"}')
-    subprocess.run([sys.executable, "tools/freshness.py", "--stamp"], cwd=own_small_book, check=True)
+    subprocess.run([sys.executable, "tools/render_hooks.py", "after"], cwd=own_small_book, check=True)
     assert drop_stale_results(own_small_book) == []
     change(own_small_book / "used_module.py", "7", "11")
-    done = subprocess.run([sys.executable, "tools/freshness.py"], cwd=own_small_book, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "tools/render_hooks.py", "before"], cwd=own_small_book, check=True, capture_output=True, text=True)
     assert "01-first runs again: used_module.py has changed" in done.stdout
-    assert not frozen["01-first"].exists() and frozen["02-second"].exists()
+    assert not list(frozen["01-first"].parent.iterdir()) and frozen["02-second"].exists()
     assert {result.stem for result in list_results(own_small_book)} == {"02-second"}
 
 

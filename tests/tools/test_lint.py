@@ -61,6 +61,9 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
     ("An `{python} expression\nover lines`.", "an inline expression stands on one line"),
     ("```{python}\n#| fig-width: 3\nx = 1\n```", "the cell option fig-width; allowed are label", 1),
     ("```{python}\nx = 1\nclaim(x)\ny = 2\n```", r"claim\(\.\.\.\) is not the last statement of its cell", 2),
+    ("```{python}\npd.DataFrame({'a': [1]}).T\n```", "shows a bare DataFrame", 1),
+    ("```{python}\ncosts = edge_costs()\ncosts.assign(b=1).round(2)\n```", "shows a bare DataFrame", 2),
+    ("```{python}\ntable = pd.read_csv('x')\ntable[table['a'] > 1].head()\n```", "shows a bare DataFrame", 2),
     ("```{python}\n#| code-fold: true\nx = '" + 84 * "x" + "'\n```", "visible code of 90 characters; 88 fit on a page", 2),
     ("```{python}\n#| echo: nope\nx = 1\n```", "echo: 'nope'; allowed is true or false", 1),
     ("```{python}\n#| code-fold: maybe\nx = 1\n```", "allowed is true, false or show", 1),
@@ -109,7 +112,9 @@ ACCEPTED = ["A price of \\$5 and $a < b > c$.", "`<br>` and `@nobody` and `![x](
             "A [link](https://example.org) and [a section](01-first.qmd#sec-label).", "**Bold**, *italic*, x^2^, H~2~O.",
             "$$\n\\begin{aligned}\na &= b @ c \\\\\n&< d\n\\end{aligned}\n$$ {#eq-long}\n\nSee @eq-long.",
             "A sum: `{python} 1 + 1`.", "A [margin note with @fig-line]{.aside}.", "[@nanda2023progress, p. 3]",
-            '::: {.callout-important title="Statistical view"}\nText.\n:::', "#### A small heading"]
+            '::: {.callout-important title="Statistical view"}\nText.\n:::', "#### A small heading",
+            "```{python}\nMarkdown(pd.DataFrame({'a': [1]}).to_markdown())\n```", "```{python}\npd.DataFrame({'a': [1]})['a'].sum()\n```",
+            "```{python}\ntable = pd.DataFrame({'a': [1]})\ntable = len(table)\ntable\n```"]
 
 
 @pytest.mark.parametrize("text", ACCEPTED, ids=range(len(ACCEPTED)))

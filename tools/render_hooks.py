@@ -1,0 +1,41 @@
+"""What Quarto runs before and after a render (`pre-render` and `post-render` in _quarto.yml).
+
+before: stale results go, and the notebooks that pages link are made. A link to a file that is not there while pages are
+made is a warning, and each render empties the folder of the pages; so the notebooks lie in downloads/, and `resources`
+has Quarto copy them beside the pages.
+after: the results that are new get their snapshots.
+"""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)  # in place of tools/, whose names are not those of the standard library
+
+from tools.freshness import drop_stale_results, stamp_frozen_results  # noqa: E402
+from tools.notebooks import publish_notebooks  # noqa: E402
+
+
+def before() -> None:
+    drop_stale_results(ROOT)
+    downloads = ROOT / "downloads"
+    if os.environ.get("QUARTO_PROJECT_RENDER_ALL") or not downloads.is_dir():  # not for each chapter that is previewed
+        profiles = os.environ.get("QUARTO_PROFILE", "").split(",")
+        publish_notebooks(ROOT, downloads, "instructor" if "instructor" in profiles else "reader")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["before"]:
+        before()
+    elif arguments == ["after"]:
+        stamp_frozen_results(ROOT)
+    else:
+        print(f"render_hooks: given {arguments}, allowed: before, after", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
