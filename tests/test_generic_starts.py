@@ -34,8 +34,9 @@ def drawn_from(values, low, high):
 
 def test_the_list():
     names = [sweep_name(config) for config in CONFIGS.values()]
-    assert len(set(names)) == len(names) == 28 + 13 + 2
-    assert all(entry.seeds == range(100, 140) for entry in ENTRIES_HERE.values())
+    assert len(set(names)) == len(names) == 28 + 14 + 2
+    assert {label: entry.seeds for label, entry in ENTRIES_HERE.items() if entry.seeds != range(100, 140)} == {
+        "6, flat, best of 16": range(100, 116)}
     assert set(names).isdisjoint(sweep_name(entry.config) for entry in ENTRIES.values())
     assert ENTRIES_HERE.items() <= frontier.ALL.items()
 
@@ -103,15 +104,15 @@ def test_wrong_ranges():
     assert read_back == RotaryAdderConfig(arc_start=(2.5, (-1.0, 1.0), 0.3), S_start=(0.0, 60.0))
 
 
-@pytest.mark.parametrize("design", [7, 6])
-def test_a_tied_design_is_the_8_with_equal_numbers(design):
+@pytest.mark.parametrize("design, label", [(7, "7"), (6, "6, circle of 150")])
+def test_a_tied_design_is_the_8_with_equal_numbers(design, label):
     """W_1 is minus what attention writes; in the 6, W_2 is the head's last number too. The start is that of the circuit."""
-    tied, eight = (ENTRIES_HERE[label].config.model.build(105) if label in ENTRIES_HERE else ENTRIES[label].config.model.build(105)
-                   for label in (str(design), "8"))
+    tied, eight = TIED[label].config.model.build(105), ENTRIES["8"].config.model.build(105)
     assert tied.write < 0 < tied.ffn_in()[0, -1] and tied.ffn_out()[0, -1] < 0 and tied.head()[1, -1] < 0 < tied.head()[0, 0]
     with torch.no_grad():
         for name, p in tied.named_parameters():
             eight.get_parameter(name).copy_(p)
+        eight.A.copy_(tied.A)
         eight.W_1.copy_(-tied.write)
         if design == 6:
             eight.W_2.copy_(tied.H[1])
