@@ -7,6 +7,7 @@ from IPython.display import Markdown
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from _common import *
+from _common import own_defaults
 
 __all__ = "show_source plot_softmax plot_descent plot_kernel_and_attention plot_mask plot_gelu draw_block".split()
 
@@ -103,6 +104,7 @@ def plot_mask(scores, weights, labels, row):
     return figure
 
 
+@own_defaults()
 def plot_gelu():
     """GELU beside the two straight lines it rounds off."""
     figure, ax = plt.subplots(figsize=(4.6, 2.7))
