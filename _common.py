@@ -869,7 +869,7 @@ COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 plt.rcParams.update({
     "axes.prop_cycle": plt.cycler(color=COLORS), "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "font.size": 10,
-    "legend.frameon": False, "figure.constrained_layout.use": True, "svg.hashsalt": "book", "image.cmap": "viridis",
+    "legend.frameon": False, "svg.hashsalt": "book", "image.cmap": "viridis",
 })
 
 
@@ -881,7 +881,7 @@ def plot_training(history, floor=None):
     if not len(history["epoch"]):
         raise ValueError("this history holds no epoch: nothing to plot")
     floor = or_none(not_negative)("floor", floor)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     left.plot(history["epoch"], history["loss"])
     if floor is not None:
         left.axhline(floor, color="#444444", linestyle="--", linewidth=1)
@@ -908,7 +908,7 @@ def plot_attention(maps, labels, titles=None):
                          f"not {[np.shape(weights) for weights in maps]}")
     if isinstance(titles, str) or (titles is not None and len(titles) != len(maps)):
         raise ValueError(f"titles must be a list of {len(maps)}, one per map, not {titles!r}")
-    figure, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False)
+    figure, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False, layout="constrained")
     for i, (ax, weights) in enumerate(zip(axes[0], maps)):
         image = ax.imshow(weights, vmin=0, vmax=1)
         ax.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="looked at (key)", ylabel="asks (query)",
