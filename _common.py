@@ -5,7 +5,10 @@ B sequences in a batch, T tokens in a sequence, V tokens in the vocabulary, D th
 
     from _common import *
 """
+import contextlib
+import functools
 import math
+import numbers
 import os
 import random
 import time
@@ -31,6 +34,160 @@ __all__ = """
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Arguments: one check of each kind, for this file and for lab/. Each returns the value as Python's own
+# ---------------------------------------------------------------------------------------------------------------------
+
+LARGEST_SEED = 2**64 - 1                # of PyTorch's generators
+
+
+def _plain(value):
+    """A single number of numpy's or PyTorch's as Python's; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def whole_number(name, value, low=None, high=None):
+    """`value` as an int: Python's, numpy's or a tensor without axes, of any width.
+
+    Raises TypeError if it is not a whole number, ValueError outside [low, high].
+    """
+    number = _plain(value)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{name} must be a whole number, not {number!r} ({type(value).__name__})")
+    if (low is not None and number < low) or (high is not None and number > high):
+        allowed = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+        raise ValueError(f"{name} must be {allowed}, not {number}")
+    return number
+
+
+def whole_numbers(name, values, low=None, high=None):
+    """A list, a range or a one-dimensional array or tensor of whole numbers as a list of ints; `name`: of each of them.
+
+    Raises TypeError for anything else, and as `whole_number` for each.
+    """
+    if not hasattr(values, "__iter__") or getattr(values, "ndim", 1) != 1 or isinstance(values, (dict, set)):
+        raise TypeError(f"a list of whole numbers is needed, {name} each, not {values!r} ({type(values).__name__})")
+    return [whole_number(name, value, low, high) for value in values]
+
+
+def seed_number(name, value):
+    """`value` as a seed: an int from 0 to 2^64 - 1. Raises as `whole_number`."""
+    return whole_number(name, value, 0, LARGEST_SEED)
+
+
+def seeded_generator(seed):
+    """PyTorch's random numbers from a seed, on the CPU, so that they are the same for every device. Raises as `seed_number`."""
+    return torch.Generator("cpu").manual_seed(seed_number("seed", seed))
+
+
+def seeded_rng(seed):
+    """Numpy's random numbers from a seed. Raises as `seed_number`."""
+    return np.random.default_rng(seed_number("seed", seed))
+
+
+def seed_numbers(values, high=LARGEST_SEED):
+    """A list, a range or a one-dimensional array of seeds as a list of ints. Raises as `whole_numbers`; ValueError for an
+    empty list or a seed that stands in it twice."""
+    seeds = whole_numbers("a seed", values, 0, high)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"at least one seed is needed, and each once, not {seeds}")
+    return seeds
+
+
+def real_number(name, value, low=None, high=None, above=None, below=None):
+    """`value` as a finite float: Python's, numpy's or a tensor without axes.
+
+    Raises TypeError if it is not a real number, ValueError outside [low, high] or (above, below) or if it is not finite.
+    """
+    number = _plain(value)
+    if isinstance(number, bool) or not isinstance(number, numbers.Real):
+        raise TypeError(f"{name} must be a number, not {number!r} ({type(value).__name__})")
+    number = float(number)
+    bounds = [("at least", low, low is None or number >= low), ("above", above, above is None or number > above),
+              ("at most", high, high is None or number <= high), ("below", below, below is None or number < below)]
+    if not math.isfinite(number) or not all(kept for _, _, kept in bounds):
+        allowed = (f"between {low:g} and {high:g}" if None not in (low, high) else
+                   " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds if bound is not None))
+        raise ValueError(f"{name} must be {allowed or 'finite'}, not {number:g}")
+    return number
+
+
+def true_or_false(name, value):
+    """`value` as a bool, numpy's and PyTorch's included. Raises TypeError for anything else, numbers too."""
+    truth = _plain(value)
+    if not isinstance(truth, bool):
+        raise TypeError(f"{name} must be True or False, not {truth!r} ({type(value).__name__})")
+    return truth
+
+
+def one_of(name, value, allowed):
+    """The one of `allowed` that `value` is. Raises ValueError for any other."""
+    number = _plain(value)
+    for each in allowed:
+        if type(number) is not bool and isinstance(number, type(each)) and number == each:
+            return each
+    raise ValueError(f"unknown {name} {value!r}: it may be one of {', '.join(map(str, allowed))}")
+
+
+# The kinds that settings have most: functions of a name and a value, as `check_settings` takes them.
+positive_whole, whole_from_zero = functools.partial(whole_number, low=1), functools.partial(whole_number, low=0)
+positive, not_negative = functools.partial(real_number, above=0), functools.partial(real_number, low=0)
+share = functools.partial(real_number, low=0, high=1)
+
+
+def word(*allowed):
+    """The check that a value is one of `allowed`."""
+    return lambda name, value: one_of(name, value, allowed)
+
+
+def or_none(check):
+    """The same check for a value that may be None."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def check_settings(settings, **checks):
+    """Put what its check makes of each setting into a frozen dataclass: name=check. Raises as the checks."""
+    for name, check in checks.items():
+        object.__setattr__(settings, name, check(name, getattr(settings, name)))
+
+
+@contextlib.contextmanager
+def own_defaults():
+    """Inside, new tensors are float32 and on the CPU where nothing else is said, whatever a user has set for the session.
+
+    Also a decorator of functions: `@own_defaults()`.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with contextlib.nullcontext() if device.type == "cpu" else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def check_gradients(parameters=None):
+    """Raise ValueError where training could change nothing: gradients switched off, or no weight that takes them."""
+    if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
+        off = "torch.inference_mode()" if torch.is_inference_mode_enabled() else "torch.set_grad_enabled(False) or torch.no_grad()"
+        raise ValueError(f"gradients are switched off here, by {off}: training needs them, torch.set_grad_enabled(True)")
+    if parameters is None:
+        return
+    parameters = list(parameters)
+    if not any(p.requires_grad for p in parameters):
+        raise ValueError(f"all {len(parameters)} tensors of weights are frozen: training needs some with requires_grad=True")
+    if any(p.is_inference() for p in parameters):
+        raise ValueError("the model was made inside torch.inference_mode(): its weights cannot be trained, make it outside")
+
+
+def as_array(values):
+    """Numbers as an array: a tensor of any kind (numpy has no bfloat16: float32 then), or whatever numpy can take."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
+    return np.asarray(values)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Device
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -43,7 +200,7 @@ def choose_device(name=None):
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not name:
         name = next(device for device, here in present.items() if here)
-    if name not in present:
+    if not isinstance(name, str) or name not in present:
         raise ValueError(f"unknown device {name!r}: BOOK_DEVICE may be one of {', '.join(present)}")
     if not present[name]:
         here = ", ".join(device for device, here in present.items() if here)
@@ -69,20 +226,8 @@ MAX_DIGITS = 17                                                     # the larges
 EDGE_CASES = [(123, 456), (999, 1), (0, 0), (999, 999), (500, 500), (111, 222)]
 
 
-def _whole_number(name, value, low, high=None):
-    """`value` as an int. Raises TypeError if it is not a whole number, ValueError outside [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, not {value!r} ({type(value).__name__})")
-    if value < low or (high is not None and value > high):
-        allowed = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise ValueError(f"{name} must be {allowed}, not {value}")
-    return int(value)
-
-
 def _digit_order(value):
-    if value not in DIGIT_ORDERS:
-        raise ValueError(f"unknown digit_order {value!r}: it may be one of {', '.join(DIGIT_ORDERS)}")
-    return value
+    return one_of("digit_order", value, DIGIT_ORDERS)
 
 
 def encode_addition(a, b, n_digits=3, digit_order="ones_first"):
@@ -93,10 +238,11 @@ def encode_addition(a, b, n_digits=3, digit_order="ones_first"):
     "most_significant_first".
     Raises TypeError for an operand that is not a whole number, ValueError for one outside 0 .. 10**n_digits - 1.
     """
-    n_digits = _whole_number("n_digits", n_digits, 1, MAX_DIGITS)
-    a = _whole_number("operand a", a, 0, 10**n_digits - 1)
-    b = _whole_number("operand b", b, 0, 10**n_digits - 1)
-    row = _addition_sequences(torch.tensor([a]), torch.tensor([b]), n_digits, _digit_order(digit_order))[0].tolist()
+    n_digits = whole_number("n_digits", n_digits, 1, MAX_DIGITS)
+    a = whole_number("operand a", a, 0, 10**n_digits - 1)
+    b = whole_number("operand b", b, 0, 10**n_digits - 1)
+    a, b = torch.tensor([[a], [b]], device="cpu")
+    row = _addition_sequences(a, b, n_digits, _digit_order(digit_order))[0].tolist()
     return row[:2 * n_digits + 2], row[2 * n_digits + 2:]
 
 
@@ -105,7 +251,7 @@ def encode_reversal(seq):
 
     Raises TypeError for an element that is not a whole number, ValueError for an empty list or a digit outside 0..9.
     """
-    digits = [_whole_number("a digit of seq", digit, 0, 9) for digit in seq]
+    digits = whole_numbers("a digit of seq", seq, 0, 9)
     if not digits:
         raise ValueError("seq is empty: give at least one digit")
     return digits + [EQUALS], digits[::-1] + [EOS]
@@ -113,8 +259,7 @@ def encode_reversal(seq):
 
 def decode_tokens(ids):
     """Token ids as the text they stand for: [1, 10, 2] is "1+2". Raises ValueError for an id outside the vocabulary."""
-    ids = ids.tolist() if isinstance(ids, (torch.Tensor, np.ndarray)) else list(ids)
-    return "".join(VOCAB_INV[_whole_number("a token id", token, 0, VOCAB_SIZE - 1)] for token in ids)
+    return "".join(VOCAB_INV[token] for token in whole_numbers("a token id", ids, 0, VOCAB_SIZE - 1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -142,7 +287,7 @@ def _inputs_and_targets(sequences, device):
 
 
 def _draw_operands(n, n_digits, generator):
-    return torch.randint(0, 10**n_digits, (2, n), generator=generator)             # (2, N)
+    return torch.randint(0, 10**n_digits, (2, n), generator=generator, device="cpu")           # (2, N)
 
 
 def make_addition_dataset(n, n_digits=3, seed=42, digit_order="ones_first", device="cpu"):
@@ -151,9 +296,9 @@ def make_addition_dataset(n, n_digits=3, seed=42, digit_order="ones_first", devi
     Operands are independent and uniform on 0 .. 10**n_digits - 1. The draw is made on the CPU, so that a seed gives
     the same sums on every device. Raises ValueError/TypeError for sizes that are not positive whole numbers.
     """
-    n = _whole_number("n", n, 1)
-    n_digits = _whole_number("n_digits", n_digits, 1, MAX_DIGITS)
-    generator = torch.Generator().manual_seed(_whole_number("seed", seed, 0))
+    n = whole_number("n", n, 1)
+    n_digits = whole_number("n_digits", n_digits, 1, MAX_DIGITS)
+    generator = seeded_generator(seed)
     a, b = _draw_operands(n, n_digits, generator)
     return _inputs_and_targets(_addition_sequences(a, b, n_digits, _digit_order(digit_order)), device)
 
@@ -163,19 +308,19 @@ def make_reversal_dataset(n, seq_len=5, seed=42, device="cpu"):
 
     Raises ValueError/TypeError for sizes that are not positive whole numbers.
     """
-    n = _whole_number("n", n, 1)
-    seq_len = _whole_number("seq_len", seq_len, 1)
-    generator = torch.Generator().manual_seed(_whole_number("seed", seed, 0))
-    digits = torch.randint(0, 10, (n, seq_len), generator=generator)               # (N, seq_len)
-    column = torch.ones(n, 1, dtype=torch.int64)
+    n = whole_number("n", n, 1)
+    seq_len = whole_number("seq_len", seq_len, 1)
+    generator = seeded_generator(seed)
+    digits = torch.randint(0, 10, (n, seq_len), generator=generator, device="cpu")             # (N, seq_len)
+    column = torch.ones(n, 1, dtype=torch.int64, device="cpu")
     return _inputs_and_targets(torch.cat([digits, EQUALS * column, digits.flip(1), EOS * column], dim=1), device)
 
 
 def _pair_codes(X, n_digits):
     """One whole number per row that identifies its ordered pair of operands: (N, T) -> (N,)."""
-    powers = 10 ** torch.arange(2 * n_digits - 1, -1, -1)
-    operands = torch.cat([X[:, :n_digits], X[:, n_digits + 1:2 * n_digits + 1]], dim=1).cpu()
-    return (operands * powers).sum(1)
+    powers = 10 ** torch.arange(2 * n_digits - 1, -1, -1, device=X.device)
+    operands = torch.cat([X[:, :n_digits], X[:, n_digits + 1:2 * n_digits + 1]], dim=1)
+    return (operands * powers).sum(1).cpu()
 
 
 def pair_overlap(train_X, test_X, n_digits=3):
@@ -183,13 +328,15 @@ def pair_overlap(train_X, test_X, n_digits=3):
 
     train_X, test_X: inputs as the dataset functions give them, (N, 3 n_digits + 3). Raises ValueError for another width.
     """
-    n_digits = _whole_number("n_digits", n_digits, 1, 9)
+    n_digits = whole_number("n_digits", n_digits, 1, 9)
     for name, X in (("train_X", train_X), ("test_X", test_X)):
         if not isinstance(X, torch.Tensor):
             raise TypeError(f"{name} must be a tensor, not {type(X).__name__}")
         if X.dim() != 2 or not len(X) or X.shape[1] != 3 * n_digits + 3:
             raise ValueError(f"{name} must have the shape (examples, {3 * n_digits + 3}) for {n_digits}-digit sums, "
                              f"not {tuple(X.shape)}")
+        if X.dtype != torch.int64:
+            raise TypeError(f"{name} must hold int64 token ids, not {X.dtype}")
     return torch.isin(_pair_codes(test_X, n_digits), _pair_codes(train_X, n_digits)).double().mean().item()
 
 
@@ -199,14 +346,14 @@ def make_disjoint_addition_split(n_train, n_test, n_digits=3, seed=42, digit_ord
     The test pairs are drawn first and are distinct; the training pairs are drawn, with repetition, from all others.
     Raises ValueError where n_test leaves fewer than half of all pairs to train on.
     """
-    n_train, n_test = _whole_number("n_train", n_train, 1), _whole_number("n_test", n_test, 1)
-    n_digits = _whole_number("n_digits", n_digits, 1, 9)
+    n_train, n_test = whole_number("n_train", n_train, 1), whole_number("n_test", n_test, 1)
+    n_digits = whole_number("n_digits", n_digits, 1, 9)
     if n_test > 10**(2 * n_digits) // 2:
         raise ValueError(f"n_test must be at most half of the {10**(2 * n_digits):,} pairs, not {n_test:,}")
-    generator = torch.Generator().manual_seed(_whole_number("seed", seed, 0))
+    generator = seeded_generator(seed)
 
     def draw(n, forbidden, distinct):
-        kept = torch.empty(0, dtype=torch.int64)
+        kept = torch.empty(0, dtype=torch.int64, device="cpu")
         while len(kept) < n:
             a, b = _draw_operands(2 * n, n_digits, generator)
             codes = a * 10**n_digits + b
@@ -216,7 +363,7 @@ def make_disjoint_addition_split(n_train, n_test, n_digits=3, seed=42, digit_ord
             kept = codes
         return kept[:n]
 
-    test = draw(n_test, torch.empty(0, dtype=torch.int64), distinct=True)
+    test = draw(n_test, torch.empty(0, dtype=torch.int64, device="cpu"), distinct=True)
     train = draw(n_train, test, distinct=False)
     halves = []
     for codes in (train, test):
@@ -231,13 +378,13 @@ def addition_floor(n_digits=3):
     Of the 3 n + 3 targets, 2 n - 1 are operand digits that nothing predicts (the first digit is an input, never a
     target); every other target is determined by what stands before it.
     """
-    n_digits = _whole_number("n_digits", n_digits, 1)
+    n_digits = whole_number("n_digits", n_digits, 1)
     return (2 * n_digits - 1) * math.log(10) / (3 * n_digits + 3)
 
 
 def reversal_floor(seq_len=5):
     """The same floor for reversal: seq_len - 1 of the 2 seq_len + 1 targets are random digits."""
-    seq_len = _whole_number("seq_len", seq_len, 1)
+    seq_len = whole_number("seq_len", seq_len, 1)
     return (seq_len - 1) * math.log(10) / (2 * seq_len + 1)
 
 
@@ -246,8 +393,8 @@ def digits_at_chance(loss, floor, n_targets):
 
     loss: nats per target token, a number or an array; n_targets: target tokens per sequence (12 for three digits).
     """
-    n_targets = _whole_number("n_targets", n_targets, 1)
-    return (np.asarray(loss) - floor) * n_targets / math.log(10)
+    n_targets = whole_number("n_targets", n_targets, 1)
+    return (as_array(loss) - real_number("floor", floor)) * n_targets / math.log(10)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -263,9 +410,10 @@ class Attention(nn.Module):
 
     def __init__(self, d_model, n_heads=1, causal=True):
         super().__init__()
+        d_model, n_heads = whole_number("d_model", d_model, 1), whole_number("n_heads", n_heads, 1)
         if d_model % n_heads:
             raise ValueError(f"n_heads must divide d_model = {d_model}, not {n_heads}")
-        self.n_heads, self.causal = n_heads, causal
+        self.n_heads, self.causal = n_heads, true_or_false("causal", causal)
         self.q, self.k, self.v, self.out = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
         self.pattern = nn.Identity()
 
@@ -286,6 +434,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model, d_ff):
         super().__init__()
+        d_model, d_ff = whole_number("d_model", d_model, 1), whole_number("d_ff", d_ff, 1)
         self.up, self.down = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
 
     def forward(self, x):                                                          # (B, T, D)
@@ -297,6 +446,7 @@ class Block(nn.Module):
 
     def __init__(self, d_model, d_ff, n_heads=1, causal=True, ffn=True, norm=True):
         super().__init__()
+        d_model, ffn, norm = whole_number("d_model", d_model, 1), true_or_false("ffn", ffn), true_or_false("norm", norm)
         self.ln1 = nn.LayerNorm(d_model) if norm else nn.Identity()
         self.attn = Attention(d_model, n_heads, causal)
         if ffn:
@@ -324,9 +474,10 @@ class AdditionTransformer(nn.Module):
     def __init__(self, vocab_size=VOCAB_SIZE, d_model=32, d_ff=64, n_layers=2, max_seq_len=13, n_heads=1,
                  positions=True, causal=True, ffn=True, norm=True):
         super().__init__()
-        for name, size in dict(vocab_size=vocab_size, d_model=d_model, d_ff=d_ff, n_layers=n_layers,
-                               max_seq_len=max_seq_len, n_heads=n_heads).items():
-            _whole_number(name, size, 1)
+        vocab_size, d_model, d_ff, n_layers, max_seq_len, n_heads = (
+            whole_number(name, size, 1) for name, size in dict(vocab_size=vocab_size, d_model=d_model, d_ff=d_ff,
+                                                               n_layers=n_layers, max_seq_len=max_seq_len, n_heads=n_heads).items())
+        positions, norm = true_or_false("positions", positions), true_or_false("norm", norm)
         self.vocab_size, self.max_seq_len = vocab_size, max_seq_len
         self.token_emb = nn.Embedding(vocab_size, d_model)
         self.pos_emb = nn.Embedding(max_seq_len, d_model) if positions else None
@@ -358,9 +509,13 @@ class AdditionTransformer(nn.Module):
 
 
 def _device_of(model):
-    """The device that a model's weights are on. Raises TypeError for anything but a torch module."""
+    """The device that a model's weights are on. Raises TypeError for anything but a torch module that reads token ids."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch module, such as AdditionTransformer(), not {type(model).__name__}")
+    lacking = [name for name in ("vocab_size", "max_seq_len") if not hasattr(model, name)]
+    if lacking or next(model.parameters(), None) is None:
+        raise TypeError(f"model must read token ids, as AdditionTransformer() does: {type(model).__name__} has no "
+                        f"{' and no '.join(lacking or ['weights'])}")
     return next(model.parameters()).device
 
 
@@ -401,11 +556,10 @@ class TrainingDiverged(RuntimeError):
 def learning_rate_at(step, lr, warmup_steps, total_steps):
     """The learning rate of step 0, 1, ..., total_steps - 1: a straight line up to lr, then half a cosine down to zero.
 
-    Raises ValueError/TypeError for a step outside these, or sizes that are not whole numbers.
+    Raises ValueError/TypeError for a step outside these, sizes that are not whole numbers, or an lr that is no number.
     """
-    _whole_number("total_steps", total_steps, 1)
-    _whole_number("warmup_steps", warmup_steps, 0)
-    _whole_number("step", step, 0, total_steps - 1)
+    total_steps, warmup_steps = whole_number("total_steps", total_steps, 1), whole_number("warmup_steps", warmup_steps, 0)
+    step, lr = whole_number("step", step, 0, total_steps - 1), real_number("lr", lr, low=0)
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
     progress = (step + 1 - warmup_steps) / max(1, total_steps - warmup_steps)
@@ -427,19 +581,21 @@ def _check_examples(model, X, Y, answer_start, what):
         if not 0 <= tokens.min() <= tokens.max() < model.vocab_size:
             raise ValueError(f"token ids in {what}_{name} must be between 0 and {model.vocab_size - 1}, "
                              f"not {tokens.min().item()} to {tokens.max().item()}")
-    _whole_number("answer_start", answer_start, 0, X.shape[1] - 1)
+    return whole_number("answer_start", answer_start, 0, X.shape[1] - 1)
+
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam,
+              "sgd": functools.partial(torch.optim.SGD, lr=0.0, momentum=0.9)}
 
 
 def make_optimizer(model, optimizer, weight_decay):
     """AdamW, Adam (decay as an L2 penalty in the gradient) or SGD with momentum 0.9, over all parameters."""
-    makers = {"adamw": lambda: torch.optim.AdamW(model.parameters(), weight_decay=weight_decay),
-              "adam": lambda: torch.optim.Adam(model.parameters(), weight_decay=weight_decay),
-              "sgd": lambda: torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9, weight_decay=weight_decay)}
-    if optimizer not in makers:
-        raise ValueError(f"unknown optimizer {optimizer!r}: it may be one of {', '.join(makers)}")
-    return makers[optimizer]()
+    weight_decay = real_number("weight_decay", weight_decay, low=0)
+    make = OPTIMIZERS[one_of("optimizer", optimizer, OPTIMIZERS)]
+    return make(model.parameters(), weight_decay=weight_decay)
 
 
+@own_defaults()
 def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=150, batch_size=512, lr=0.01,
                 warmup_steps=200, weight_decay=0.01, clip=1.0, optimizer="adamw", seed=42, log_every=10,
                 extra_epochs=None, stop_at=None, fit_factor=None, eval_every=1, measure=None, progress=True):
@@ -461,23 +617,27 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
     last step), `seconds` (of the epoch), and the text `ended`: "finished", "early" or "interrupted" (Ctrl-C keeps
     what there is). Same seeds, same CPU and same number of threads: same history, to the last bit, but for seconds.
 
-    Raises TrainingDiverged at a loss that is not finite; ValueError/TypeError for bad arguments.
+    Raises TrainingDiverged at a loss that is not finite; ValueError/TypeError for bad arguments, and where gradients are
+    switched off or all weights frozen.
     """
-    _check_examples(model, train_X, train_Y, answer_start, "train")
+    answer_start = _check_examples(model, train_X, train_Y, answer_start, "train")
     _check_examples(model, test_X, test_Y, answer_start, "test")
-    for name, size, low in [("epochs", epochs, 1), ("batch_size", batch_size, 1), ("warmup_steps", warmup_steps, 0),
-                            ("log_every", log_every, 0), ("seed", seed, 0), ("extra_epochs", extra_epochs or 0, 0),
-                            ("eval_every", eval_every, 1)]:
-        _whole_number(name, size, low)
-    last_epoch = epochs if stop_at is None else _whole_number("stop_at", stop_at, 1, epochs)
-    if not lr > 0 or not weight_decay >= 0 or (clip is not None and not clip > 0):
-        raise ValueError(f"lr and clip must be positive and weight_decay not negative, not {lr}, {clip}, {weight_decay}")
+    epochs, batch_size = whole_number("epochs", epochs, 1), whole_number("batch_size", batch_size, 1)
+    lr, warmup_steps = positive("lr", lr), whole_number("warmup_steps", warmup_steps, 0)
+    clip, seed = or_none(positive)("clip", clip), seed_number("seed", seed)
+    log_every, eval_every = whole_number("log_every", log_every, 0), whole_number("eval_every", eval_every, 1)
+    extra_epochs = or_none(whole_from_zero)("extra_epochs", extra_epochs)
+    fit_factor = None if fit_factor is None else real_number("fit_factor", fit_factor, low=1)
+    last_epoch = epochs if stop_at is None else whole_number("stop_at", stop_at, 1, epochs)
+    if measure is not None and not callable(measure):
+        raise TypeError(f"measure must be a function of the model, not {measure!r} ({type(measure).__name__})")
+    check_gradients(model.parameters())
     device = _device_of(model)
     train_X, train_Y, test_X, test_Y = (t.to(device) for t in (train_X, train_Y, test_X, test_Y))
     sample_X, sample_Y = train_X[:5000], train_Y[:5000]
     steps_per_epoch = math.ceil(len(train_X) / batch_size)
     opt = make_optimizer(model, optimizer, weight_decay)
-    order = torch.Generator().manual_seed(seed)
+    order = seeded_generator(seed)
     history = {"epoch": [], "loss": [], "accuracy": [], "train_accuracy": [], "column_accuracy": [], "lr": [],
                "seconds": [], "ended": None}
     step, reached, fitted = 0, None, None
@@ -551,22 +711,22 @@ def predict_answers(model, X, answer_start, batch_size=4096):
 
     X: (N, T) inputs -> (N, T - answer_start) token ids on the model's device.
     """
-    _check_examples(model, X, X, answer_start, "test")
-    device = _device_of(model)
+    answer_start = _check_examples(model, X, X, answer_start, "test")
+    device, batch_size = _device_of(model), whole_number("batch_size", batch_size, 1)
     model.eval()
     return torch.cat([model(part.to(device))[:, answer_start:].argmax(-1) for part in X.split(batch_size)])
 
 
 def column_accuracy(model, X, Y, answer_start):
     """The share right in each answer column, teacher-forced: a list of T - answer_start numbers in 0..1."""
-    _check_examples(model, X, Y, answer_start, "test")
+    answer_start = _check_examples(model, X, Y, answer_start, "test")
     guesses = predict_answers(model, X, answer_start)
     return (guesses == Y[:, answer_start:].to(guesses.device)).double().mean(0).tolist()
 
 
 def exact_match(model, X, Y, answer_start):
     """The share of rows (0..1) whose whole answer, <EOS> included, is right, teacher-forced."""
-    _check_examples(model, X, Y, answer_start, "test")
+    answer_start = _check_examples(model, X, Y, answer_start, "test")
     guesses = predict_answers(model, X, answer_start)
     return (guesses == Y[:, answer_start:].to(guesses.device)).all(1).double().mean().item()
 
@@ -577,7 +737,7 @@ def generate(model, prompt, n):
 
     Knows nothing of addition. Raises ValueError where the sequence would outgrow the model's context.
     """
-    device, n = _device_of(model), _whole_number("n", n, 0)
+    device, n = _device_of(model), whole_number("n", n, 0)
     if not isinstance(prompt, torch.Tensor) or prompt.dtype != torch.int64:
         raise TypeError("prompt must be a tensor of int64 token ids")
     if prompt.dim() != 2 or not prompt.shape[1]:
@@ -594,7 +754,7 @@ def generate(model, prompt, n):
 
 def autoregressive_accuracy(model, X, Y, answer_start, batch_size=4096):
     """The share of rows (0..1) whose answer is right when the model must live with its own earlier tokens."""
-    _check_examples(model, X, Y, answer_start, "test")
+    answer_start, batch_size = _check_examples(model, X, Y, answer_start, "test"), whole_number("batch_size", batch_size, 1)
     right = []
     for x, y in zip(X.split(batch_size), Y.split(batch_size)):
         answer = generate(model, x[:, :answer_start + 1], y.shape[1] - answer_start)[:, answer_start + 1:]
@@ -614,14 +774,15 @@ def _sums_written(answers, n_digits, digit_order):
 def add_with_model(model, a, b, n_digits=3, digit_order="ones_first"):
     """The sum as the model writes it, token by token: an int, or -1 where what it wrote is no number."""
     prompt, answer = encode_addition(a, b, n_digits, digit_order)
-    tokens = generate(model, torch.tensor([prompt]), len(answer))
+    tokens = generate(model, torch.tensor([prompt], device="cpu"), len(answer))
     return int(_sums_written(tokens[:, len(prompt):], n_digits, digit_order))
 
 
 def test_addition(model, a, b, n_digits=3, digit_order="ones_first"):
     """Ask the model for one sum, print question, output, expected output and verdict; True if it is right."""
     prompt, answer = encode_addition(a, b, n_digits, digit_order)
-    output = generate(model, torch.tensor([prompt]), len(answer))[0, len(prompt):].tolist()
+    a, b = int(a), int(b)                                              # small kinds of numpy would overflow in the sum
+    output = generate(model, torch.tensor([prompt], device="cpu"), len(answer))[0, len(prompt):].tolist()
     verdict = "right" if output == answer else "wrong"
     print(f"{a} + {b} = {a + b}   output {decode_tokens(output)}   expected {decode_tokens(answer)}   {verdict}")
     return output == answer
@@ -637,7 +798,7 @@ def census(model, n_digits=3, digit_order="ones_first", batch_size=4096, progres
     Greedy decoding differs from teacher forcing only after a first wrong token, so each row is read off once
     teacher-forced, and only the rows that are wrong there are generated anew, token by token.
     """
-    n_digits = _whole_number("n_digits", n_digits, 1, 4)
+    n_digits, batch_size = whole_number("n_digits", n_digits, 1, 4), whole_number("batch_size", batch_size, 1)
     device, side = _device_of(model), 10**n_digits
     answer_start, answered = 2 * n_digits + 1, []
     codes = torch.arange(side * side, device=device)
@@ -666,6 +827,8 @@ def attention_weights(model, tokens):
     if not isinstance(tokens, torch.Tensor):
         raise TypeError(f"tokens must be a tensor of int64 token ids, not {type(tokens).__name__}")
     device, caught = _device_of(model), []
+    if not all(hasattr(getattr(block, "attn", None), "pattern") for block in getattr(model, "blocks", [None])):
+        raise TypeError(f"model must have layers with attention, as AdditionTransformer() has: {type(model).__name__} has none")
     hooks = [block.attn.pattern.register_forward_hook(lambda module, args, output: caught.append(output.cpu()))
              for block in model.blocks]
     try:
@@ -678,8 +841,8 @@ def attention_weights(model, tokens):
 
 
 def _maps_of(model, sequence):
-    tokens = torch.tensor([sequence[:-1]])                                         # <EOS> is never an input
-    maps = [weights[0].mean(0).numpy() for weights in attention_weights(model, tokens)]
+    tokens = torch.tensor([sequence[:-1]], device="cpu")                                         # <EOS> is never an input
+    maps = [as_array(weights[0].mean(0)) for weights in attention_weights(model, tokens)]
     return maps, [VOCAB_INV[token] for token in sequence[:-1]]
 
 
@@ -706,7 +869,7 @@ COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 plt.rcParams.update({
     "axes.prop_cycle": plt.cycler(color=COLORS), "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "font.size": 10,
-    "legend.frameon": False, "figure.constrained_layout.use": True, "svg.hashsalt": "book", "image.cmap": "viridis",
+    "legend.frameon": False, "svg.hashsalt": "book", "image.cmap": "viridis",
 })
 
 
@@ -717,7 +880,8 @@ def plot_training(history, floor=None):
     """
     if not len(history["epoch"]):
         raise ValueError("this history holds no epoch: nothing to plot")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    floor = or_none(not_negative)("floor", floor)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     left.plot(history["epoch"], history["loss"])
     if floor is not None:
         left.axhline(floor, color="#444444", linestyle="--", linewidth=1)
@@ -734,15 +898,21 @@ def plot_training(history, floor=None):
 
 
 def plot_attention(maps, labels, titles=None):
-    """Attention maps side by side, one panel per (T, T) array: rows ask, columns are looked at."""
+    """Attention maps side by side, one panel per (T, T) array or tensor: rows ask, columns are looked at.
+
+    labels: T texts; titles: one per map (None: "layer 1", ...). Raises ValueError where their numbers do not fit.
+    """
+    maps = [as_array(weights) for weights in maps]
     if not len(maps) or any(np.shape(weights) != (len(labels), len(labels)) for weights in maps):
         raise ValueError(f"maps must be a list of ({len(labels)}, {len(labels)}) arrays, one row and column per label, "
                          f"not {[np.shape(weights) for weights in maps]}")
-    figure, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False)
+    if isinstance(titles, str) or (titles is not None and len(titles) != len(maps)):
+        raise ValueError(f"titles must be a list of {len(maps)}, one per map, not {titles!r}")
+    figure, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False, layout="constrained")
     for i, (ax, weights) in enumerate(zip(axes[0], maps)):
         image = ax.imshow(weights, vmin=0, vmax=1)
         ax.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="looked at (key)", ylabel="asks (query)",
-               title=titles[i] if titles else f"layer {i + 1}")
+               title=f"layer {i + 1}" if titles is None else titles[i])
         ax.set_xticklabels(labels)
         ax.set_yticklabels(labels)
         ax.grid(False)

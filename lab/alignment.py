@@ -7,6 +7,7 @@ The digit of the last carry has no column of its own and is left out; that a car
 from itertools import combinations
 
 from _common import *
+from _common import one_of, whole_number
 
 __all__ = "needed_positions mean_maps alignment row_alignment uniform_alignment chance_alignments share_at_least".split()
 
@@ -17,13 +18,10 @@ def needed_positions(task, n_digits):
     Addition of 3 digits: {7: (2, 6), 8: (1, 5), 9: (0, 4)}; reversal of 5: {5: (4,), ..., 9: (0,)}.
     Raises ValueError for another task or a size below 1.
     """
-    if n_digits < 1:
-        raise ValueError(f"n_digits must be at least 1, not {n_digits}")
-    if task == "addition":
+    n_digits = whole_number("n_digits", n_digits, 1)
+    if one_of("task", task, ("addition", "reversal")) == "addition":
         return {2 * n_digits + 1 + j: (n_digits - 1 - j, 2 * n_digits - j) for j in range(n_digits)}
-    if task == "reversal":
-        return {n_digits + j: (n_digits - 1 - j,) for j in range(n_digits)}
-    raise ValueError(f"unknown task {task!r}: it may be addition or reversal")
+    return {n_digits + j: (n_digits - 1 - j,) for j in range(n_digits)}
 
 
 def mean_maps(model, X):

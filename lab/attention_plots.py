@@ -15,7 +15,7 @@ def plot_answer_rows(weights=None, effects=None):
     if not kinds:
         raise ValueError("give weights, effects or both: there is nothing to draw")
     future = np.arange(11) > np.arange(7, 11)[:, None]                                        # (4, 11)
-    figure, axes = plt.subplots(len(kinds), len(kinds[0][1]), figsize=(8.2, 2.2 * len(kinds)), squeeze=False)
+    figure, axes = plt.subplots(len(kinds), len(kinds[0][1]), figsize=(8.2, 2.2 * len(kinds)), squeeze=False, layout="constrained")
     for row, (what, values) in zip(axes, kinds):
         top = max(float(np.abs(values[:, ~future]).max()), 1e-3)
         limits, cmap = ((0, 1), "viridis") if what == "weight" else ((-top, top), "RdBu_r")
@@ -36,7 +36,7 @@ def plot_agreement(table):
     table: DataFrame (seed, layer, weight, effect).
     """
     layers = sorted(table["layer"].unique())
-    figure, axes = plt.subplots(1, len(layers), figsize=(8, 3.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(layers), figsize=(8, 3.2), squeeze=False, layout="constrained")
     for ax, layer in zip(axes[0], layers):
         for i, (seed, mine) in enumerate(table[table["layer"] == layer].groupby("seed")):
             ax.plot(mine["weight"], mine["effect"], MARKERS[i % 7], color=COLORS[i % 7], markersize=4.5, alpha=0.8, label=f"seed {seed}")
@@ -52,7 +52,7 @@ def plot_patches(table):
 
     table: DataFrame (seed, kind, what, depth, position, effect), averaged over classes.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), sharey=True, layout="constrained")
     styles = [(depth, what) for what in ("source", "random") for depth in (0, 1)]
     for ax, kind, title in zip(axes, ("carry", "digit"), ("sums that differ in a carry", "sums that differ in a tens digit")):
         for depth, what in styles:
@@ -74,7 +74,7 @@ def plot_probes(table):
     table: DataFrame (seed, depth, position, accuracy, control).
     """
     depths = sorted(table["depth"].unique())
-    figure, axes = plt.subplots(1, len(depths), figsize=(9.4, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, len(depths), figsize=(9.4, 3.2), sharey=True, layout="constrained")
     for ax, depth in zip(axes, depths):
         for i, (seed, mine) in enumerate(table[table["depth"] == depth].groupby("seed")):
             ax.plot(mine["position"] - 0.2, mine["accuracy"], MARKERS[i % 7], color=COLORS[0], markersize=4, alpha=0.8,
@@ -91,7 +91,7 @@ def plot_probes(table):
 
 def plot_embeddings(similarity, scores, shares):
     """Left: cosine similarity of the ten digits (10, 10). Right: scores (10, 2+) on two principal components, in order."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     image = left.imshow(np.where(np.eye(10, dtype=bool), np.nan, similarity), cmap="RdBu_r", vmin=-0.6, vmax=0.6)
     left.set_xticks(range(10))
     left.set_yticks(range(10))

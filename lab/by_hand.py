@@ -23,6 +23,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from _common import check_settings, own_defaults, true_or_false, word
 from lab.micro_adder import check_tokens
 from lab.ten_digits import DIGITS, FORMATS, Format, digits_of
 
@@ -79,9 +80,7 @@ class CircuitConfig:
     d_model = 2
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} may be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
+        check_settings(self, **{name: word(*allowed) for name, allowed in CHOICES.items()}, sharp=true_or_false)
 
     def build(self, seed=0):
         """The hand-set circuit: the seed has nothing to do."""
@@ -115,6 +114,7 @@ class HandSetCircuit(nn.Module):
 
     max_seq_len, vocab_size = PADDED_CONTEXT, 10
 
+    @own_defaults()
     def __init__(self, config=CircuitConfig()):
         super().__init__()
         self.config, n = config, config.counted
@@ -216,6 +216,7 @@ def numbers_of(model):
                          for i, value in enumerate(t.detach().flatten().tolist())], columns=["name", "value", "kind"])
 
 
+@own_defaults()
 @torch.no_grad()
 def worked_sum(model, a, b):
     """One sum, column by column, as arithmetic wants it and as the circuit has it: a DataFrame with the rows of Z0..Z10.

@@ -6,6 +6,7 @@ confidences, as `lab.censuses.Census.confidence` holds them.
 import numpy as np
 import pandas as pd
 
+from _common import whole_number
 from lab.stats import exact_interval
 
 __all__ = "merge_bins reliability accuracy mean_confidence expected_calibration_error calibrated_errors".split()
@@ -13,7 +14,7 @@ __all__ = "merge_bins reliability accuracy mean_confidence expected_calibration_
 
 def merge_bins(table, n_bins):
     """The same cases in fewer, wider bins: (K, 3) -> (n_bins, 3). Raises ValueError unless n_bins divides K."""
-    table = np.asarray(table, dtype=float)
+    table, n_bins = np.asarray(table, dtype=float), whole_number("n_bins", n_bins, 1)
     if table.ndim != 2 or table.shape[1] != 3 or len(table) % n_bins:
         raise ValueError(f"a table of confidences has the shape (K, 3) with K a multiple of {n_bins}, not {table.shape}")
     return table.reshape(n_bins, -1, 3).sum(1)

@@ -1,29 +1,27 @@
 """Carries, column by column, and how much of the sum can be seen from a few columns. Exact: over all sums there are."""
 import numpy as np
 
-from _common import DIGIT_ORDERS
+from _common import DIGIT_ORDERS, one_of, whole_number
 
 __all__ = "all_pairs carries full_ripple longest_chain best_guess local_views local_accuracy".split()
 
 
 def all_pairs(n_digits=3):
     """Every ordered pair of operands: two integer arrays of 10**(2 n). Raises ValueError above 3 digits."""
-    if n_digits not in (1, 2, 3):
-        raise ValueError(f"n_digits must be 1, 2 or 3 (of longer sums there are too many to list), not {n_digits}")
-    side = 10**n_digits
+    side = 10**whole_number("n_digits", n_digits, 1, 3)                            # of longer sums there are too many to list
     codes = np.arange(side * side)
     return codes // side, codes % side
 
 
 def _places(numbers, n_places):
     """Digits, ones first: (N,) -> (N, n_places)."""
-    return np.asarray(numbers)[:, None] // 10**np.arange(n_places) % 10
+    return np.asarray(numbers, dtype=np.int64)[:, None] // 10**np.arange(n_places) % 10
 
 
 def carries(a, b, n_digits=3):
     """Is there a carry out of each column? Two (N,) arrays of operands -> (N, n) booleans, ones first."""
     powers = 10 ** np.arange(1, n_digits + 1)
-    a, b = np.asarray(a)[:, None], np.asarray(b)[:, None]
+    a, b = np.asarray(a, dtype=np.int64)[:, None], np.asarray(b, dtype=np.int64)[:, None]
     return a % powers + b % powers >= powers
 
 
@@ -59,8 +57,8 @@ def local_views(a, b, n_digits=3, digit_order="ones_first"):
 
     Seen are the operand digits of the digit's own column and of the next lower one, and the answer digit just written.
     """
-    if digit_order not in DIGIT_ORDERS:
-        raise ValueError(f"unknown digit_order {digit_order!r}: it may be one of {', '.join(DIGIT_ORDERS)}")
+    digit_order, n_digits = one_of("digit_order", digit_order, DIGIT_ORDERS), whole_number("n_digits", n_digits, 1)
+    a, b = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)            # smaller kinds would overflow in the sum
     places_a, places_b, total = _places(a, n_digits), _places(b, n_digits), _places(a + b, n_digits + 1)
     order = list(range(n_digits + 1)) if digit_order == "ones_first" else list(range(n_digits, -1, -1))
     views = []

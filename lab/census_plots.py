@@ -12,7 +12,7 @@ def plot_error_by_kind(rates, titles):
 
     rates: {way: {group of runs: (runs, kinds)}}; titles: {way: label of the horizontal axis}.
     """
-    figure, axes = plt.subplots(1, len(rates), figsize=(4 * len(rates), 3.6), sharey=True)
+    figure, axes = plt.subplots(1, len(rates), figsize=(4 * len(rates), 3.6), sharey=True, layout="constrained")
     for ax, (way, groups) in zip(axes, rates.items()):
         for i, (group, table) in enumerate(groups.items()):
             kinds = np.arange(table.shape[1])
@@ -28,7 +28,7 @@ def plot_error_by_kind(rates, titles):
 def plot_miss(sizes, marks, largest=2000):
     """The probability that n random cases show no error, against n, for several error rates. sizes: n to mark;
     marks: {error rate: label}."""
-    figure, ax = plt.subplots(figsize=(7, 3.4))
+    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
     n = np.unique(np.geomspace(1, largest, 300).round())
     for i, (rate, label) in enumerate(marks.items()):
         ax.semilogx(n, miss_probability(rate, n), color=COLORS[i], linestyle=LINES[i], linewidth=2, label=label)
@@ -45,7 +45,7 @@ def plot_designs(estimates, truth, n):
 
     estimates: {design: (repeats,) shares}; truth: the census; n: cases per estimate.
     """
-    figure, axes = plt.subplots(len(estimates), 1, figsize=(7, 1.25 * len(estimates) + 0.6), sharex=True)
+    figure, axes = plt.subplots(len(estimates), 1, figsize=(7, 1.25 * len(estimates) + 0.6), sharex=True, layout="constrained")
     top = max(np.quantile(values, 0.995) for values in estimates.values())
     bins = np.linspace(0, max(top, 2 * truth, 1e-6), 61)
     for i, (ax, (design, values)) in enumerate(zip(axes, estimates.items())):
@@ -66,7 +66,7 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
     make the line jump where the next bin has other models in it. The area of a point grows with the model's share of
     cases in its bin; bins with fewer cases than `fewest` are left out, and a line does not cross them.
     """
-    figure, axes = plt.subplots(1, len(tables), figsize=(4 * len(tables), 4), sharey=True)
+    figure, axes = plt.subplots(1, len(tables), figsize=(4 * len(tables), 4), sharey=True, layout="constrained")
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
         for i, (group, models) in enumerate(groups.items()):
@@ -92,7 +92,7 @@ def plot_confidence_by_kind(confidences):
 
     confidences: {kind: values in 0..1}, drawn from the top down.
     """
-    figure, ax = plt.subplots(figsize=(7, 0.42 * len(confidences) + 0.9))
+    figure, ax = plt.subplots(figsize=(7, 0.42 * len(confidences) + 0.9), layout="constrained")
     ax.boxplot(list(confidences.values())[::-1], orientation="horizontal", tick_labels=list(confidences)[::-1], whis=(5, 95), showfliers=False,
                patch_artist=True, widths=0.55, boxprops={"facecolor": COLORS[5], "edgecolor": "#333333"},
                medianprops={"color": "#000000", "linewidth": 2}, whiskerprops={"color": "#333333"}, capprops={"color": "#333333"})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _common import *
-from _common import EOS, EQUALS, PLUS, tqdm
+from _common import EOS, EQUALS, PLUS, own_defaults, tqdm
 from lab import incremental, store
 from lab.experiments import half_trained, runs_of
 from lab.find_or_make import Call, Wanted, find_or_make, python_command
@@ -82,6 +82,7 @@ class Census:
         return ~self.written_right.all(1)
 
 
+@own_defaults()
 @torch.no_grad()
 def read_block(model, a):
     """One operand `a` with all 1000 second operands, read both ways: (forced, top, chosen, answer, written, sure).
@@ -130,6 +131,7 @@ def margins(forced, answer):
     return (right - others.amax(-1, keepdim=True))[..., 0]
 
 
+@own_defaults()
 @torch.no_grad()
 def closest_columns(model, pairs):
     """The column of smallest margin of each pair, teacher-forced, as in `Census.worst`: (N,) -> (N,) whole numbers 0..4."""

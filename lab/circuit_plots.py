@@ -7,7 +7,7 @@ __all__ = "plot_parabola plot_wave plot_hinges plot_slack plot_recovery plot_bli
 
 def plot_parabola(points, y, logits):
     """Left: the ten points of the digits, (10, 2). Right: their scores (len(y), 10), less the mean over digits, against y."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     points, scores = np.asarray(points, dtype=float), np.asarray(logits, dtype=float)
     left.plot(-points[:, 1], points[:, 0] - points[0, 0], "o-", color=COLORS[0], linewidth=0.8)
     for d, (first, second) in enumerate(points):
@@ -26,7 +26,7 @@ def plot_parabola(points, y, logits):
 
 def plot_wave(lags, scores, marked, weights, labels):
     """Left: score against lag, with some lags marked: {lag: label}. Right: weights of one row, a bar per label."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
     left.plot(lags, scores, color=COLORS[0], linewidth=1.2)
     for i, (lag, label) in enumerate(marked.items()):
         at = float(np.interp(lag, lags, scores))
@@ -47,7 +47,7 @@ def plot_hinges(h, steps, possible):
 
     Left the whole range, right the edge.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True, layout="constrained")
     for ax, limits, title in zip(axes, ((-12, 202), (87, 101)), ("all values", "the edge")):
         for i, (label, values) in enumerate(steps.items()):
             ax.plot(h, values, ["-", "--", ":"][i % 3], color=COLORS[i], linewidth=2, label=label)
@@ -60,7 +60,7 @@ def plot_hinges(h, steps, possible):
 
 def plot_slack(tables, limit=1.0):
     """How far each number may move, as a share of its size: {panel: {label: DataFrame (name, slack, kind)}}, tightest first."""
-    figure, axes = plt.subplots(1, len(tables), figsize=(8.6, 4.2), squeeze=False)
+    figure, axes = plt.subplots(1, len(tables), figsize=(8.6, 4.2), squeeze=False, layout="constrained")
     for ax, (title, series) in zip(axes[0], tables.items()):
         first = next(iter(series.values()))
         order = first.sort_values("slack", ascending=False)["name"].tolist()
@@ -81,7 +81,7 @@ def plot_slack(tables, limit=1.0):
 def plot_recovery(panels):
     """Shares with exact 95 % intervals against noise: {panel: {label: DataFrame (noise, n, successes)}}. Noise 0 is drawn
     at the left edge."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(8.4, 3.3), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(8.4, 3.3), sharey=True, squeeze=False, layout="constrained")
     for ax, (title, series) in zip(axes[0], panels.items()):
         for i, (label, table) in enumerate(series.items()):
             share = table["successes"] / table["n"]
@@ -99,7 +99,7 @@ def plot_recovery(panels):
 
 def plot_blind_spots(results):
     """Share wrong by longest ripple (left) and by longest run of nines in the sum (right): {label: Verification}."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True, layout="constrained")
     for i, (label, result) in enumerate(results.items()):
         for ax, table, column in ((axes[0], result.ripples, "ripple"), (axes[1], result.nines, "nines")):
             ax.plot(table[column] + 0.12 * (i - 0.5), table["wrong"] / table["pairs"], "os^"[i % 3] + ["-", "--", ":"][i % 3],

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from _common import seeded_rng
 from lab.frontier import PUBLISHED_START, Entry
 from lab.scale import few
 
@@ -67,4 +68,4 @@ def difference_pvalue(table, draws=9_999, seed=0):
         return np.var([row.mean(axis=axis) for row in rows], axis=0)
 
     return float(stats.permutation_test(tuple(rows), spread, permutation_type="samples", n_resamples=draws, alternative="greater",
-                                        vectorized=True, rng=np.random.default_rng(seed)).pvalue)
+                                        vectorized=True, rng=seeded_rng(seed)).pvalue)

@@ -10,7 +10,7 @@ def plot_band(excess, accuracy, mine):
 
     excess, accuracy: as `lab.curves.band` returns them; mine: a run whose history has `excess`.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     last = excess["epoch"].max()
     shown = mine.history[mine.history["epoch"] <= last]
     left.hlines([0, 1, 2, 3], 1, last, color="#888888", linestyle=":", linewidth=0.8)
@@ -29,7 +29,7 @@ def plot_band(excess, accuracy, mine):
 
 def plot_waiting(left_groups, right_groups, limit, titles):
     """Two panels of Kaplan-Meier curves. Groups: {label: (times, censored)}; the first of the left panel has its interval."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
     for ax, groups, title in zip(axes, (left_groups, right_groups), titles):
         for i, (label, (times, censored)) in enumerate(groups.items()):
             curve = kaplan_meier(times, censored)
@@ -47,7 +47,7 @@ def plot_waiting(left_groups, right_groups, limit, titles):
 
 def plot_step_law(table):
     """Exact match against excess loss, one point per epoch, with the line 10 ** -excess. table: with `excess`, `accuracy`."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     shown = table[table["excess"] < 4]
     left.hist(shown["excess"], bins=np.arange(-0.025, 4, 0.05), color=COLORS[0])
     left.set(xlabel="excess loss (digits at chance)", ylabel="epochs of all runs", yscale="log" if len(shown) else "linear")
@@ -64,7 +64,7 @@ def plot_lapses(runs):
 
     The mark's height on the line's row says how far the run fell: from 99 % (on the line) to nothing (next row below).
     """
-    figure, ax = plt.subplots(figsize=(8, 0.4 * len(runs) + 1.2))
+    figure, ax = plt.subplots(figsize=(8, 0.4 * len(runs) + 1.2), layout="constrained")
     for row, run in enumerate(runs):
         history, learned = run.history, run.epochs_to(LEARNED)
         end = history["epoch"].max()
@@ -89,7 +89,7 @@ def plot_map_curves(cells):
     """
     columns = min(3, len(cells))
     rows = -(-len(cells) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.1 * columns + 0.6, 2.5 * rows + 0.5), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.1 * columns + 0.6, 2.5 * rows + 0.5), sharey=True, squeeze=False, layout="constrained")
     for ax in axes.flat[len(cells):]:
         ax.set_axis_off()
     for ax, (title, runs) in zip(axes.flat, cells.items()):

@@ -2,10 +2,12 @@
 from itertools import permutations
 
 from _common import *
+from _common import own_defaults, seeded_rng
 
 __all__ = "cosine principal_components order_test best_split split_test column_test".split()
 
 
+@own_defaults()
 def cosine(vectors):
     """Cosine similarity of each pair of rows: (N, D) -> (N, N)."""
     unit = F.normalize(torch.as_tensor(vectors, dtype=torch.float64), dim=1)
@@ -27,7 +29,7 @@ def order_test(vectors, draws=4_000, seed=0):
     """
     similarity, n = cosine(vectors), len(vectors)
     first, second = np.triu_indices(n, 1)
-    rng = np.random.default_rng(seed)
+    rng = seeded_rng(seed)
     orders = np.vstack([np.arange(n), rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)])           # (1 + draws, n)
     distance = np.abs(orders[:, first] - orders[:, second]).astype(float)                                 # (1 + draws, pairs)
     distance -= distance.mean(1, keepdims=True)
@@ -60,7 +62,7 @@ def split_test(vectors, draws=200, seed=0):
 
     Under the null each coordinate is permuted over the rows on its own: the same values, nothing in common.
     """
-    vectors, rng = np.asarray(vectors, dtype=float), np.random.default_rng(seed)
+    vectors, rng = np.asarray(vectors, dtype=float), seeded_rng(seed)
     shuffled = np.stack([rng.permuted(vectors, axis=0) for _ in range(draws)])
     observed, null = best_split(vectors)[0], best_split(shuffled)
     return observed, float((1 + (null >= observed - 1e-12).sum()) / (1 + draws)), null

@@ -5,6 +5,7 @@ end; the runs of the other arms end 5 epochs after they have learned, or at epoc
 """
 import numpy as np
 
+from _common import positive, seed_numbers, whole_number
 from lab.runs import REVERSAL, RunConfig, finished_runs
 
 SEEDS = range(42, 47)                     # five seeds an arm
@@ -59,7 +60,7 @@ MAP_SIZES, MAP_DECAYS, MAP_SEEDS, MAP_STEPS = (300, 1_000, 3_000), (0.1, 0.0, 1.
 
 def map_config(size, weight_decay, seed):
     """One run of the map: batches of 64, learning rate 0.003, evaluated about every 500 steps on 2,000 unseen sums."""
-    batches = -(-size // 64)
+    batches = -(-whole_number("size", size, 1) // 64)
     return RunConfig(seed=seed, n_digits=2, n_train=size, n_test=2_000, split="disjoint", batch_size=64, lr=0.003,
                      weight_decay=weight_decay, epochs=-(-MAP_STEPS // batches), eval_every=max(1, 500 // batches),
                      fit_factor=10, extra_epochs=10 * max(1, 500 // batches))
@@ -72,10 +73,10 @@ def map_configs():
 
 def configs_of(arm, seeds=None):
     """The configurations of one arm, a list with one per seed (None: all that the book has). Raises ValueError for an
-    unknown arm."""
+    unknown arm, and as `seed_numbers`."""
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: it may be one of {', '.join(ARMS)}")
-    return [RunConfig(seed=seed, **ARMS[arm]) for seed in (seeds or ARM_SEEDS.get(arm, SEEDS))]
+    return [RunConfig(seed=seed, **ARMS[arm]) for seed in seed_numbers(ARM_SEEDS.get(arm, SEEDS) if seeds is None else seeds)]
 
 
 def half_trained():
@@ -93,7 +94,7 @@ def times_to(runs, limit, level=0.999):
 
     A run that had not by epoch `limit` is right-censored there: time `limit`, censored True.
     """
-    reached = [run.epochs_to(level) for run in runs]
+    reached, limit = [run.epochs_to(level) for run in runs], positive("limit", limit)
     censored = np.array([time is None or time > limit for time in reached])
     return np.where(censored, limit, [time or limit for time in reached]), censored
 

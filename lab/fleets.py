@@ -5,6 +5,7 @@ them. A seed fixes its initial weights and its stream of examples; on the CPU se
 trained alone (one thread). A seed whose loss is no longer finite is recorded and leaves the fleet; so does one whose
 evaluations have been perfect for long enough. Sweeps over many seeds and their storage: lab/sweeps.py.
 """
+import functools
 import json
 import math
 import time
@@ -19,6 +20,9 @@ from safetensors.torch import save_file
 from torch.func import functional_call
 from tqdm.auto import tqdm
 
+from _common import (check_gradients, check_settings, not_negative, or_none, own_defaults, positive, positive_whole,
+                     seed_number, seed_numbers, seeded_generator, share, true_or_false, whole_from_zero, whole_number,
+                     whole_numbers, word)
 from lab import small_transformer_step
 from lab.micro_adder import MicroAdderConfig
 from lab.position_only import loss_and_gradients, predicted_digits
@@ -39,6 +43,32 @@ SIZES = {"root mean square": lambda p: p.square().mean().sqrt(), "smallest numbe
 def tensor_sizes(model, rule):
     """The size of each learned tensor of a model, by a rule of SIZES, 1 where it is 0: {name: float}."""
     return {name: float(SIZES[rule](p.detach().double())) or 1.0 for name, p in model.named_parameters()}
+
+
+def _pairs(name, value, first, second):
+    """Pairs as a tuple of tuples (JSON has lists only), each part checked."""
+    if not isinstance(value, (tuple, list)) or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value):
+        raise TypeError(f"{name} must be a list of pairs, not {value!r}")
+    return tuple((first(f"the first of {name}", a), second(f"the second of {name}", b)) for a, b in value)
+
+
+def _digit_stages(name, value):
+    return _pairs(name, value, functools.partial(whole_number, low=1, high=DIGITS), whole_from_zero)
+
+
+def _factors(name, value):
+    def tensor_name(name, value):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be the name of a tensor, not {value!r}")
+        return value
+    return _pairs(name, value, tensor_name, not_negative)
+
+
+def _steps_from_to(name, value):
+    steps = whole_numbers(f"a step of {name}", value, 0)
+    if len(steps) != 2:
+        raise ValueError(f"{name} must be two steps, from and to, not {value!r}")
+    return tuple(steps)
 
 
 @dataclass(frozen=True)
@@ -69,25 +99,24 @@ class Recipe:
     schedule_steps: int = None          # length of the learning-rate schedule, where training ends before it does
 
     def __post_init__(self):
-        for name in ("digit_stages", "carry_fade", "lr_factors"):                  # JSON has no tuples
-            object.__setattr__(self, name, tuple(tuple(x) if isinstance(x, list) else x for x in getattr(self, name)))
-        if self.steps < 1 or self.evaluate_every < 1 or self.batch_size < 1 or self.steps % self.evaluate_every:
-            raise ValueError(f"steps must be a multiple of evaluate_every, and all sizes positive, "
-                             f"not {self.steps}, {self.evaluate_every}, {self.batch_size}")
-        for name, allowed in (("loss_on", ("answers", "all")), ("digit_counts", ("largest", "shared")),
-                              ("lr_relative_to", (None, *SIZES))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} may be one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
+        shares = "carry_share carry_floor nines_share nines_chance".split()
+        sizes = "steps batch_size evaluate_every tries try_steps".split()
+        check_settings(self, **dict.fromkeys(sizes, positive_whole), **dict.fromkeys(shares, share), lr=positive,
+                       final_lr=not_negative, warmup_steps=whole_from_zero, weight_decay=not_negative, adaptive_decay=true_or_false,
+                       clip=or_none(positive), stop_after_perfect=or_none(whole_from_zero), schedule_steps=or_none(positive_whole),
+                       loss_on=word("answers", "all"), digit_counts=word("largest", "shared"), lr_relative_to=word(None, *SIZES),
+                       digit_stages=_digit_stages, carry_fade=_steps_from_to, lr_factors=_factors)
+        if self.steps % self.evaluate_every:
+            raise ValueError(f"steps must be a multiple of evaluate_every = {self.evaluate_every}, not {self.steps}")
         if self.lr_relative_to and self.lr_factors:
             raise ValueError(f"lr_relative_to = {self.lr_relative_to!r} sets the factors itself: lr_factors must be empty, "
                              f"not {self.lr_factors}")
         if self.schedule_steps is not None and self.schedule_steps < self.steps:
             raise ValueError(f"schedule_steps must be at least steps = {self.steps}, not {self.schedule_steps}")
-        if self.tries < 1 or (self.tries > 1 and (self.try_steps < 1 or self.try_steps % self.evaluate_every)):
-            raise ValueError(f"tries must be at least 1 and try_steps a multiple of evaluate_every = {self.evaluate_every}, "
-                             f"not {self.tries} and {self.try_steps}")
-        if not 0 <= self.carry_floor <= self.carry_share <= 1:
-            raise ValueError(f"0 <= carry_floor <= carry_share <= 1 is needed, not {self.carry_floor}, {self.carry_share}")
+        if self.tries > 1 and self.try_steps % self.evaluate_every:
+            raise ValueError(f"try_steps must be a multiple of evaluate_every = {self.evaluate_every}, not {self.try_steps}")
+        if self.carry_floor > self.carry_share:
+            raise ValueError(f"carry_floor must be at most carry_share = {self.carry_share}, not {self.carry_floor}")
 
     def lr_at(self, step):
         """The learning rate of step 0, 1, ..., as the ladder's author writes it."""
@@ -119,6 +148,14 @@ class FleetConfig:
     weights_seed: int = None
 
     def __post_init__(self):
+        if not all(hasattr(self.model, name) for name in ("build", "label", "format")) or isinstance(self.model, type):
+            raise TypeError(f"model must be a configuration such as MicroAdderConfig(), not {self.model!r}")
+        if not isinstance(self.recipe, Recipe):
+            raise TypeError(f"recipe must be a Recipe, not {self.recipe!r}")
+        if self.start_from is not None and not isinstance(self.start_from, str):
+            raise TypeError(f"start_from must be the name of a stored sweep, not {self.start_from!r}")
+        check_settings(self, weights_seed=or_none(seed_number),
+                       data_seed=or_none(functools.partial(whole_number, low=0, high=DATA_SEED_OFFSET - 1)))
         if self.weights_seed is not None and (self.start_from is not None or self.recipe.tries > 1):
             raise ValueError(f"weights_seed = {self.weights_seed} is a random start: it goes with neither start_from = "
                              f"{self.start_from!r} nor tries = {self.recipe.tries} of them")
@@ -137,6 +174,7 @@ class Examples:
         offset = DATA_SEED_OFFSET * (1 if config.start_from is None else 2)        # a second pass sees other examples
         self.generator.manual_seed(offset + (seed if config.data_seed is None else config.data_seed))
 
+    @own_defaults()
     def draw(self, step, n):
         recipe, device = self.recipe, self.generator.device
 
@@ -157,6 +195,7 @@ class Examples:
 class StackedModels:
     """The learned numbers of S models of one configuration, as one (S, P) tensor with named (S, ...) views."""
 
+    @own_defaults()
     def __init__(self, config, flat, device):
         self.config, self.model = config, config.build(0).to(device)
         self.shapes = {name: p.shape for name, p in self.model.named_parameters()}
@@ -255,6 +294,7 @@ def _flatten(gradient, parameters):
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten(1) for g, p in zip(gradient, parameters)], dim=1)
 
 
+@own_defaults()
 def chosen_starts(config, seeds, device="cpu"):
     """The random starts that seeds take where their recipe says `tries`: (seeds, P).
 
@@ -277,13 +317,12 @@ def chosen_starts(config, seeds, device="cpu"):
 class Fleet:
     """Seeds of one configuration in training. `run()` trains to the end; see `save` and `load` for interruptions."""
 
+    @own_defaults()
     def __init__(self, config, seeds, device="cpu", start=None):
         """`start`: the weights that seeds with `config.start_from` or several tries start from, (seeds, P)."""
         self.config, self.recipe, self.device = config, config.recipe, torch.device(device)
-        self.seeds = [int(seed) for seed in seeds]
-        distinct = self.seeds and len(set(self.seeds)) == len(self.seeds)
-        if not distinct or not 0 <= min(self.seeds) <= max(self.seeds) < DATA_SEED_OFFSET:
-            raise ValueError(f"seeds must be distinct whole numbers from 0 to {DATA_SEED_OFFSET - 1}, not {self.seeds}")
+        self.seeds = seed_numbers(seeds, DATA_SEED_OFFSET - 1)
+        check_gradients()
         started, tries = time.perf_counter(), config.recipe.tries > 1
         if tries and config.start_from is not None:
             raise ValueError(f"tries are random starts, but start_from is {config.start_from!r}")
@@ -318,14 +357,17 @@ class Fleet:
 
     # -- training
 
+    @own_defaults()
     def run(self, checkpoint=None, progress=True, stop_at=None):
         """Train every seed to its end; returns self. `checkpoint`: a path, written after each evaluation. `stop_at`:
         leave off after this step (a later `run` goes on)."""
+        stop_at = self.recipe.steps if stop_at is None else whole_number("stop_at", stop_at, 0)
+        check_gradients()
         bar = tqdm(total=self.recipe.steps, initial=self.step, unit="step", disable=not progress, leave=False,
                    desc=f"{self.config.model.label}, seeds {self.seeds[0]}-{self.seeds[-1]}")
         flush = self.device.type == "cpu" and torch.set_flush_denormal(True)       # denormal numbers cost a hundredfold
         try:
-            while self.active and self.step < (stop_at or self.recipe.steps):
+            while self.active and self.step < stop_at:
                 started, before = time.perf_counter(), self.step
                 self._train_to(self.step + self.recipe.evaluate_every)
                 self._evaluate()
@@ -423,6 +465,7 @@ class Fleet:
         return {name: value.cpu().contiguous() for name, value in
                 StackedModels(self.config.model, self.final, self.device).named().items()}
 
+    @own_defaults()
     def outcomes(self):
         """One row per seed: how and when it ended, and its scores on the test sets, taken once, at its final step."""
         if self.active:
@@ -495,8 +538,9 @@ def score(models, uniform, stratified):
     return exact, right[0].cpu().double().mean((1, 2)).tolist(), ripple
 
 
+@own_defaults()
 def _validation(format, device, n_uniform=3_000, per_ripple=100):
     """The validation stream, the same for all fleets: columns of uniform pairs and of stratified ones."""
-    a, b = uniform_pairs(n_uniform, torch.Generator().manual_seed(VALIDATION_SEEDS["uniform"]))
+    a, b = uniform_pairs(n_uniform, seeded_generator(VALIDATION_SEEDS["uniform"]))
     c, d, _ = stratified_pairs(per_ripple, VALIDATION_SEEDS["ripple"])
     return format.columns(a, b).to(device), format.columns(c, d).to(device)

@@ -15,6 +15,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from _common import own_defaults, seeded_rng
+
 __all__ = ("fourier_basis component_names component_norms frequency_norms gini key_frequencies grid_means frequency_fractions varies "
            "neuron_table keep_sum_frequencies restricted_loss excluded_logits excluded_loss ablation_table keep_in_embedding "
            "draw_others others_restricted cosine_fit cosine_logits distance_irrelevance").split()
@@ -28,6 +30,7 @@ def _odd(p):
         raise ValueError(f"the Fourier basis is written out for odd p of at least 3, not {p}")
 
 
+@own_defaults()
 def fourier_basis(p):
     """The orthonormal Fourier basis over Z_p: (p, p) float64, rows constant, cos 1, sin 1, cos 2, sin 2, ...; columns x."""
     _odd(p)
@@ -79,6 +82,7 @@ def key_frequencies(norms, times=KEY_TIMES):
 
 # -- waves on a grid
 
+@own_defaults()
 def grid_means(grid):
     """Means of a grid (p, p, m) over the pairs that agree in a, in b, in a + b mod p, in a - b mod p: (4, p, m) float64."""
     a = torch.arange(len(grid))
@@ -86,6 +90,7 @@ def grid_means(grid):
                         _means_by(grid, a[:, None] + a), _means_by(grid, a[:, None] - a)])
 
 
+@own_defaults()
 def _means_by(grid, group):
     """Means of a grid (p, p, m) over the pairs of one group mod p, p pairs each: group (p, p) -> (p, m) float64."""
     p = len(grid)
@@ -112,6 +117,7 @@ def varies(grid):
     return grid.amax(0) - grid.amin(0) > 1e-6 * grid.abs().amax(0)
 
 
+@own_defaults()
 def neuron_table(neurons):
     """What each neuron computes: activations over the grid (p, p, M) -> a DataFrame, one row per neuron.
 
@@ -146,6 +152,7 @@ def _waves_of(by_sum, frequencies):
     return basis.T @ (basis @ by_sum)
 
 
+@own_defaults()
 def _sums(p):
     a = torch.arange(p)
     return (a[:, None] + a) % p                                                # (p, p)
@@ -157,6 +164,7 @@ def keep_sum_frequencies(logits, frequencies):
     return logits.double().mean((0, 1)) + _sum_waves(logits, frequencies)
 
 
+@own_defaults()
 def restricted_loss(logits, frequencies):
     """Loss on all pairs with only the constant and the key frequencies' waves of a + b left in the logits (nats)."""
     kept = keep_sum_frequencies(logits, frequencies)
@@ -169,13 +177,14 @@ def draw_others(frequencies, p, rng):
     return sorted(rng.choice(others, min(len(frequencies), len(others)), replace=False).tolist()) if others else []
 
 
+@own_defaults()
 def others_restricted(logits, frequencies, draws=10, seed=0):
     """Restricted loss with as many other frequencies in place of the key ones, its null: (draws,) numpy, in nats.
 
     A table of the training pairs learned by heart has waves of a + b at every frequency: its mean over the pairs of one sum
     points at the right answer. So a restricted loss below chance is no sign of a circuit unless other frequencies are above it.
     """
-    rng, by_sum = np.random.default_rng(seed), _means_by(logits, _sums(len(logits)))
+    rng, by_sum = seeded_rng(seed), _means_by(logits, _sums(len(logits)))
     constant, sums = by_sum.mean(0), torch.arange(len(logits))
     chosen = [draw_others(frequencies, len(logits), rng) for _ in range(draws)]
     return np.array([float(F.cross_entropy(constant + _waves_of(by_sum, others), sums)) for others in chosen])
@@ -223,6 +232,7 @@ def keep_in_embedding(embedding, frequencies, keep=True):
 
 # -- the logits as a formula
 
+@own_defaults()
 def cosine_fit(logits, frequencies):
     """Harmonic regression of the logits on cos(w_k (a + b - c)), one number per frequency: (DataFrame, share explained).
 
@@ -241,6 +251,7 @@ def cosine_fit(logits, frequencies):
     return table, float(table["share"].sum())
 
 
+@own_defaults()
 def cosine_logits(p, frequencies, amplitudes):
     """The formula itself: logits (p, p, p) float64, sum over k of amplitude_k cos(2 pi k (a + b - c) / p)."""
     x = torch.arange(p)
@@ -249,6 +260,7 @@ def cosine_logits(p, frequencies, amplitudes):
                torch.zeros(p, p, p, dtype=torch.float64))
 
 
+@own_defaults()
 def distance_irrelevance(logits):
     """How little the right answer's logit depends on a - b: near 1 for a "clock", near 0 for a "pizza".
 

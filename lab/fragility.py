@@ -10,6 +10,7 @@ import math
 import pandas as pd
 import torch
 
+from _common import own_defaults, seeded_generator, whole_number
 from lab.by_hand import numbers_of
 from lab.ten_digits import DIGITS, FORMATS, stratified_pairs
 
@@ -18,13 +19,15 @@ __all__ = "wrong_digits right_sums passes passing_interval fragility shortest_nu
 LARGEST_CHANGE = 2.0**10                   # times the number's own size: a number that may change by more is called free
 
 
+@own_defaults()
 def demanding_pairs(n, seed):
     """n pairs that ask much of a circuit: two fifths by ripple, of every length; the others with digits 0, 4, 5 and 9 only,
     whose columns are the smallest and the largest that do and do not carry. Two int64 tensors. n: a multiple of 50."""
+    n = whole_number("n", n)
     if n < 50 or n % 50:
         raise ValueError(f"n must be a positive multiple of 50, not {n}")
     a, b, _ = stratified_pairs(n // 50, seed)                                      # 20 of each
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     digits = torch.tensor([0, 4, 5, 9])[torch.randint(4, (2, n - len(a), DIGITS), generator=generator)]
     c, d = (digits * 10 ** torch.arange(DIGITS)).sum(-1)
     return torch.cat([a, c]), torch.cat([b, d])

@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 from torch.func import functional_call
 from tqdm.auto import tqdm
 
+from _common import own_defaults
 from lab import store
 from lab.counting import board_count, strict_count
 from lab.find_or_make import Wanted, find_or_make, python_command
@@ -141,6 +142,7 @@ def attention_pattern(model):
     return model.attention_weights(model.normalise(x, "attention")[:, model.config.token_dim:])[0]
 
 
+@own_defaults()
 def log_ratios(model):
     """Log of the attention on a digit of the own column over that on the same operand's previous column, in the rows that write
     Z1 .. Z9, for both operands: (9, 2). In base ten one expects ln 10."""
@@ -235,6 +237,7 @@ class LogRatioProfile:
         turn = 2 * math.pi / self.model.config.period
         return (turn * (10 - phi)).cos() - (turn * (11 - phi)).cos()
 
+    @own_defaults()
     def _loss(self, values, ratio):
         """Loss and its gradient at the free numbers, each given as a multiple of where it started."""
         values = torch.tensor(values, requires_grad=True)

@@ -14,7 +14,7 @@ def plot_board(board, own):
 
     Full markers stood in the board's table, open ones never did. The line is the smallest trained entry in that table so far.
     """
-    figure, ax = plt.subplots(figsize=(8, 4.6))
+    figure, ax = plt.subplots(figsize=(8, 4.6), layout="constrained")
     for i, (category, table) in enumerate(board.groupby("category", sort=False)):
         for was_listed, fill, size in ((True, "full", 5), (False, "none", 8)):      # rings are seen around other markers
             part = table[table["listed"].notna() == was_listed]
@@ -40,7 +40,7 @@ def plot_rates(table, groups):
 
     groups: {legend: list of labels}; rows in the order of the table, first on top.
     """
-    figure, ax = plt.subplots(figsize=(8, 0.3 * len(table) + 1.5))
+    figure, ax = plt.subplots(figsize=(8, 0.3 * len(table) + 1.5), layout="constrained")
     row = {label: i for i, label in enumerate(table["label"])}
     for i, (legend, labels) in enumerate(groups.items()):
         part = table[table["label"].isin(labels)]
@@ -60,7 +60,7 @@ def plot_trajectory(table, names):
 
     table: as lab.frontier.trajectory gives it; names: {column: label} for the third panel.
     """
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
     for name, label, style in (("exact", "uniform", "-"), ("ripple_exact", "stratified", "--")):
         left.plot(table["step"], table[name], style, color=COLORS[name != "exact"], label=label)
     left.set(ylabel="sums right (validation)", ylim=(-0.03, 1.05))
@@ -83,7 +83,7 @@ def plot_trajectory(table, names):
 def plot_profile(profiles, found):
     """The smallest loss against the log ratio, less its minimum: profiles {label: (ratios, losses)}; found: the log ratios that
     trained seeds have, as ticks below."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     top = 0.0
     for i, (label, (ratios, losses)) in enumerate(profiles.items()):
         excess = 1000 * (np.asarray(losses) - min(losses))
@@ -99,7 +99,7 @@ def plot_profile(profiles, found):
 
 def plot_starts(begun, threshold):
     """Where one number starts in each run, and what becomes of it: {label: DataFrame (write, success)}, one row of points each."""
-    figure, ax = plt.subplots(figsize=(8, 0.7 * len(begun) + 1.1))
+    figure, ax = plt.subplots(figsize=(8, 0.7 * len(begun) + 1.1), layout="constrained")
     for row, (label, table) in enumerate(begun.items()):
         y = row + 0.16 * (np.arange(len(table)) % 3 - 1)                           # so that neighbours do not hide each other
         for success, style in OUTCOMES.items():
@@ -117,7 +117,7 @@ def plot_crossed(grid, begins, threshold):
 
     grid: (starts, streams) booleans, a DataFrame; begins: {start: where it begins}; threshold: a line between those below and above.
     """
-    figure, ax = plt.subplots(figsize=(6.5, 4.6))
+    figure, ax = plt.subplots(figsize=(6.5, 4.6), layout="constrained")
     order = sorted(grid.index, key=begins.get)
     for success, style in OUTCOMES.items():
         row, column = np.nonzero((grid.loc[order] == success).to_numpy())

@@ -8,7 +8,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from _common import AdditionTransformer
+from _common import AdditionTransformer, whole_number
 
 
 class Reader:
@@ -28,8 +28,8 @@ class Reader:
         if not all(block.attn.causal for block in model.blocks):
             raise ValueError("a Reader needs a model with causal mask: without it, earlier positions change with each new token")
         self.model, self.length = model, 0
-        size = (model.max_seq_len, rows, model.token_emb.embedding_dim)
-        self.keys, self.values = ([torch.empty(size, device=model.token_emb.weight.device) for _ in model.blocks] for _ in range(2))     # (T, B, D)
+        weight, size = model.token_emb.weight, (model.max_seq_len, whole_number("rows", rows, 1), model.token_emb.embedding_dim)
+        self.keys, self.values = ([torch.empty(size, device=weight.device, dtype=weight.dtype) for _ in model.blocks] for _ in range(2))     # (T, B, D)
 
     @torch.no_grad()
     def read(self, tokens):

@@ -13,7 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 from _common import *
-from _common import _addition_sequences
+from _common import _addition_sequences, one_of, own_defaults, seed_number, seeded_generator, seeded_rng, whole_number
 from lab import store
 from lab.carries import carries
 from lab.find_or_make import Call, Wanted, find_or_make, python_command
@@ -47,7 +47,8 @@ class Sums:
 
     @property
     def sequences(self):
-        return _addition_sequences(torch.as_tensor(self.a), torch.as_tensor(self.b), 3, "ones_first")     # (N, 13)
+        a, b = torch.as_tensor(np.stack([self.a, self.b]), dtype=torch.int64, device="cpu")
+        return _addition_sequences(a, b, 3, "ones_first")                                     # (N, 13)
 
     @property
     def tokens(self):
@@ -70,7 +71,7 @@ def sums_by_carries(per_class, seed, allowed=None):
 
     allowed: a function (a, b) -> (N,) booleans that narrows the draw. Raises ValueError where a class cannot be filled.
     """
-    rng = np.random.default_rng(seed)
+    rng, per_class = seeded_rng(seed), whole_number("per_class", per_class, 1)
     a, b = rng.integers(1000, size=(2, 60 * per_class + 1000))
     if allowed is not None:
         keep = allowed(a, b)
@@ -91,10 +92,8 @@ def pairs_differing(kind, per_class, seed):
     kind "digit": its tens digit differs, and every column carries as before; so does the tens digit of the answer.
     The bases are `per_class` of each number of carries. Raises ValueError for another kind.
     """
-    rng = np.random.default_rng(seed + 1)
-    place = {"carry": 0, "digit": 1}.get(kind)
-    if place is None:
-        raise ValueError(f"kind may be 'carry' or 'digit', not {kind!r}")
+    rng = seeded_rng(seed_number("seed", seed) + 1)
+    place = {"carry": 0, "digit": 1}[one_of("kind", kind, ("carry", "digit"))]
 
     def valid(a, b):
         """(N, 10): may the digit of `a` become 0, ..., 9?"""
@@ -139,7 +138,7 @@ def ablate_edges(model, layer, edges, means=None):
         return weights
 
     def refill(module, args, output):                                  # (B, T, D)
-        return output.index_add(1, torch.tensor(rows), means[rows, keys].expand(len(output), -1, -1))
+        return output.index_add(1, torch.tensor(rows, device=output.device), means[rows, keys].expand(len(output), -1, -1))
 
     handles = [attn.pattern.register_forward_hook(cut)]
     return hooks(*handles, *([attn.register_forward_hook(refill)] if means is not None else []))
@@ -164,8 +163,7 @@ def edge_means(model, tokens):
 
 def _module(model, layer, part):
     block = model.blocks[layer]
-    if part not in ("attention", "feed-forward", "layer"):
-        raise ValueError(f"part may be 'attention', 'feed-forward' or 'layer', not {part!r}")
+    part = one_of("part", part, ("attention", "feed-forward", "layer"))
     return block if part == "layer" else block.attn if part == "attention" else block.ffn
 
 
@@ -297,6 +295,7 @@ def part_effects(model, sums, reference, per_class):
     return _table(_compare(model, sums, contexts, per_class), ["how", "layer", "part"])
 
 
+@own_defaults()
 @torch.no_grad()
 def patch_effects(model, kind, per_class, seed):
     """Activation patching between `pairs_differing`: DataFrame (kind, what, depth, position, carries, effect, sd, flipped, n).
@@ -308,7 +307,7 @@ def patch_effects(model, kind, per_class, seed):
     model now chooses the source's digit.
     """
     base, source = pairs_differing(kind, per_class, seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     rows = []
     for k in range(CLASSES):
         part = slice(k * per_class, (k + 1) * per_class)
@@ -334,6 +333,7 @@ def patch_effects(model, kind, per_class, seed):
     return pd.DataFrame(rows, columns=["kind", "what", "depth", "position", "carries", "effect", "sd", "flipped", "n"])
 
 
+@own_defaults()
 @torch.no_grad()
 def carry_maps(model, sums):
     """Attention weights averaged by class: (4 classes, layers, H, 12, 12), and their standard deviation within classes."""
@@ -355,7 +355,7 @@ def agreement(weights, effects, rows, draws=2_000, seed=0):
         size = np.linalg.norm(x, axis=-1) * np.linalg.norm(y)
         return np.where(size > 1e-12, x @ y / np.maximum(size, 1e-12), 0.0)
 
-    rng, shuffled = np.random.default_rng(seed), np.tile(weights, (draws, 1))
+    rng, shuffled = seeded_rng(seed), np.tile(weights, (draws, 1))
     for row in np.unique(rows):
         shuffled[:, rows == row] = rng.permuted(shuffled[:, rows == row], axis=1)
     return float(correlation(weights)), correlation(shuffled)
@@ -385,7 +385,8 @@ TABLES = ("edges", "parts", "patches")
 def intervene(model, per_class=PER_CLASS, seed=6):
     """All of the above for one model: {"edges": ..., "parts": ..., "patches": ...}, DataFrames. About half a minute a model."""
     model.eval()
-    sums, reference = sums_by_carries(per_class, seed), Sums(*np.random.default_rng(seed + 1).integers(1000, size=(2, 4_000)))
+    seed = seed_number("seed", seed)
+    sums, reference = sums_by_carries(per_class, seed), Sums(*seeded_rng(seed + 1).integers(1000, size=(2, 4_000)))
     return {"edges": edge_effects(model, sums, reference, per_class), "parts": part_effects(model, sums, reference, per_class),
             "patches": pd.concat([patch_effects(model, kind, per_class, seed) for kind in ("carry", "digit")], ignore_index=True)}
 

@@ -2,7 +2,7 @@
 import numpy as np
 import torch
 
-from _common import EQUALS, PLUS, VOCAB_SIZE, encode_addition
+from _common import EQUALS, PLUS, VOCAB_SIZE, encode_addition, one_of, seeded_rng, whole_number
 
 __all__ = "PROMPT_KINDS make_prompts answer_with_confidence".split()
 
@@ -31,9 +31,8 @@ def _with(prompts, position, token):
 
 def make_prompts(kind, n, seed=0):
     """n random prompts of one kind: int64 (n, T). Raises ValueError for a kind that is not in PROMPT_KINDS."""
-    if kind not in PROMPT_KINDS:
-        raise ValueError(f"unknown kind of prompt {kind!r}: it may be one of {', '.join(PROMPT_KINDS)}")
-    return torch.from_numpy(np.asarray(PROMPT_KINDS[kind][1](np.random.default_rng(seed), n)))
+    draw = PROMPT_KINDS[one_of("kind of prompt", kind, PROMPT_KINDS)][1]
+    return torch.from_numpy(np.asarray(draw(seeded_rng(seed), whole_number("n", n, 1))))
 
 
 @torch.no_grad()
@@ -43,6 +42,7 @@ def answer_with_confidence(model, prompts, n):
     prompts: (B, T) token ids, which need be no sum. The confidence of a token is the probability that the model gives
     to it. Raises ValueError where T + n - 1 exceeds the model's context.
     """
+    n = whole_number("n", n, 1)
     if prompts.shape[1] + n - 1 > model.max_seq_len:
         raise ValueError(f"{prompts.shape[1]} prompt tokens and {n} new ones need a context of {prompts.shape[1] + n - 1}, "
                          f"the model's is {model.max_seq_len}")

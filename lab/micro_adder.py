@@ -14,6 +14,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from _common import (check_settings, own_defaults, positive_whole, real_number, seeded_generator, true_or_false,
+                     whole_from_zero, word)
 from lab.position_only import PositionOnlyParts, answer_rows, received_scale
 
 __all__ = "MicroAdderConfig MicroAdder MICRO_ADDERS micro_adder load_published_57".split()
@@ -51,16 +53,15 @@ class MicroAdderConfig:
     random_start: str = "own"       # which weights a seed stands for: this class's, or the published trainer's (`_published_start`)
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if self.vocab_size not in (10, 14):
-            raise ValueError(f"vocab_size may be 10 or 14, not {self.vocab_size}")
+        sizes = "token_dim position_dim n_heads qk_dim v_dim d_ff".split()
+        switches = "tied_qk softmax_plus_one ffn_bias predicts_eos".split()
+        check_settings(self, **{name: word(*allowed) for name, allowed in CHOICES.items()}, **dict.fromkeys(sizes, positive_whole),
+                       **dict.fromkeys(switches, true_or_false), vocab_size=word(10, 14), output_rank=whole_from_zero)
         if self.tokens != "table" and (self.vocab_size, self.token_dim) not in [(10, 1), (10, 2)]:
             raise ValueError(f"tokens={self.tokens!r} needs vocab_size 10 and token_dim 1 or 2, "
                              f"not {self.vocab_size} and {self.token_dim}")
         object.__setattr__(self, "learned_specials", tuple(self.learned_specials))       # JSON has no tuples
-        object.__setattr__(self, "spiral", tuple(float(number) for number in self.spiral))
+        object.__setattr__(self, "spiral", tuple(real_number("a number of spiral", number) for number in self.spiral))
         if not set(self.learned_specials) <= set(SPECIALS):
             raise ValueError(f"learned_specials may hold {', '.join(SPECIALS)}, not {self.learned_specials}")
         if len(self.spiral) != 4 or self.position_dim < 2:
@@ -150,6 +151,7 @@ class MicroAdder(nn.Module):
     are buffers, so that a strict count finds them. Raises as AdditionTransformer does for wrong tokens.
     """
 
+    @own_defaults()
     def __init__(self, config=MicroAdderConfig(), seed=0):
         super().__init__()
         self.config, self.vocab_size = config, config.vocab_size
@@ -170,7 +172,7 @@ class MicroAdder(nn.Module):
         sizes["H"] = (c.token_dim, D)
         sizes |= {"shared": {"w": D}, "scalar": {"w": 1}, "ones": {},
                   "separate": {"w": D, "w_ffn": D, "w_head": D}}[c.norm]
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded_generator(seed)
         published = _published_start(c, generator) if c.random_start == "published" else {}
         for name, size in sizes.items():
             size = (size,) if isinstance(size, int) else size
@@ -372,6 +374,7 @@ PUBLISHED_NAMES = {"special_pos_equals": "equals", "z_hi_pos": "z_hi", "q_proj.w
                    "out_proj.A": "A_o", "out_proj.B": "B_o", "fc1.weight": "W_1", "head_proj.weight": "H", "norm1.weight": "w"}
 
 
+@own_defaults()
 def load_published_57(path):
     """The 57 with its author's published weights, from a JSON file with the keys of his checkpoint under "weights"."""
     weights = json.loads(Path(path).read_text())["weights"]

@@ -19,6 +19,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from _common import (check_settings, not_negative, or_none, own_defaults, positive, positive_whole, real_number, seed_number,
+                     seeded_generator, share, whole_from_zero, whole_number, word)
+
 __all__ = ("ModularConfig ModularTransformer ModularMLP new_model modular_split all_pairs loss_in_float64 score train_step "
            "make_optimizer gradient_symmetricity").split()
 
@@ -54,17 +57,19 @@ class ModularConfig:
     extra_epochs: int = _setting(None, "end this many epochs after 99 % test accuracy (None: go on to the end)")
 
     def __post_init__(self):
-        if self.task != "modular" or self.architecture not in ARCHITECTURES:
-            raise ValueError(f"task must be 'modular' and architecture one of {', '.join(ARCHITECTURES)}, "
-                             f"not {self.task!r} and {self.architecture!r}")
-        if not isinstance(self.p, int) or self.p < 3 or any(self.p % d == 0 for d in range(2, math.isqrt(self.p) + 1)):
+        sizes = ("d_model", "n_heads", "d_mlp", "epochs", "measure_every")
+        check_settings(self, task=word("modular"), architecture=word(*ARCHITECTURES), p=whole_number, seed=seed_number,
+                       data_seed=seed_number, **dict.fromkeys(sizes, positive_whole), fraction=real_number, lr=positive,
+                       weight_decay=not_negative, beta1=share, beta2=share, extra_epochs=or_none(whole_from_zero))
+        if max(self.beta1, self.beta2) == 1:
+            raise ValueError(f"beta1 and beta2 must be below 1, not {self.beta1} and {self.beta2}")
+        if self.p < 3 or any(self.p % d == 0 for d in range(2, math.isqrt(self.p) + 1)):
             raise ValueError(f"p must be an odd prime, not {self.p!r}")
         if not 0 < self.fraction < 1 or not 0 < self.n_train < self.p**2:
             raise ValueError(f"fraction must leave pairs to train on and pairs to test on, not {self.fraction!r}")
-        if self.n_heads < 1 or self.d_model % self.n_heads or min(self.d_model, self.d_mlp) < 1:
-            raise ValueError(f"d_model must be a multiple of n_heads, and sizes positive, "
-                             f"not {self.d_model}, {self.n_heads}, {self.d_mlp}")
-        if min(self.epochs, self.measure_every) < 1 or self.epochs % self.measure_every:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model must be a multiple of n_heads = {self.n_heads}, not {self.d_model}")
+        if self.epochs % self.measure_every:
             raise ValueError(f"epochs must be a multiple of measure_every, not {self.epochs}, {self.measure_every}")
 
     @property
@@ -86,15 +91,17 @@ class ModularConfig:
 
 # -- the task
 
+@own_defaults()
 def all_pairs(p):
     """Both operands of all p * p pairs, a-major: two (p * p,) int64."""
     index = torch.arange(p * p)
     return index // p, index % p
 
 
+@own_defaults()
 def modular_split(config):
     """Which of the pairs (in the order of `all_pairs`) are trained on and which are not: two sorted (n,) int64."""
-    order = torch.randperm(config.p**2, generator=torch.Generator().manual_seed(config.data_seed))
+    order = torch.randperm(config.p**2, generator=seeded_generator(config.data_seed))
     return order[:config.n_train].sort().values, order[config.n_train:].sort().values
 
 
@@ -116,10 +123,11 @@ class ModularTransformer(nn.Module):
     Tensors have TransformerLens's shapes; all start as N(0, (0.8 / sqrt(d_model))^2), which is its default.
     """
 
+    @own_defaults()
     def __init__(self, p=113, d_model=128, n_heads=4, d_mlp=512, seed=999):
         super().__init__()
         self.p, d_head = p, d_model // n_heads
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded_generator(seed)
 
         def normal(*shape):
             return nn.Parameter(torch.randn(*shape, generator=generator) * 0.8 / math.sqrt(d_model))
@@ -191,6 +199,7 @@ class ModularTransformer(nn.Module):
 
     # -- the same weights in TransformerLens
 
+    @own_defaults()
     def to_transformer_lens(self):
         """The weights under TransformerLens's names, biases (zero) included: for `HookedTransformer.load_state_dict(...,
         strict=False)` (TransformerLens 1 to 3; 4.0 dropped that class) of a model with
@@ -233,10 +242,11 @@ class ModularMLP(nn.Module):
     225,536 learned numbers at the defaults, 512 fewer than the transformer; started in the same way.
     """
 
+    @own_defaults()
     def __init__(self, p=113, d_model=128, d_mlp=512, seed=999):
         super().__init__()
         self.p = p
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded_generator(seed)
 
         def normal(*shape):
             return nn.Parameter(torch.randn(*shape, generator=generator) * 0.8 / math.sqrt(d_model))
@@ -300,13 +310,14 @@ def train_step(model, optimizer, a, b, answers):
     return loss.item()
 
 
+@own_defaults()
 def gradient_symmetricity(model, n=2_000, seed=0):
     """Mean cosine between the gradients of one logit by the two embedded operands: (1 pair and answer) x n, a float.
 
     Near 1 for a "pizza", clearly lower for a "clock": Zhong et al. (2023), arXiv 2306.17844, section 4.1. Their average is
     over all pairs and answers, this one over `n` drawn with a fixed seed.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     a, b, c = torch.randint(model.p, (3, n), generator=generator)
     x = model.embed(model.tokens(a, b)).detach().requires_grad_()
     logits = model.from_embedded(x)[:, -1].gather(1, c[:, None])

@@ -13,7 +13,7 @@ def plot_cosines(p, sets, margins):
 
     sets: {label: list of k}; margins: {number of frequencies: (draws,) margins}.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     d = np.arange(-(p // 2), p // 2 + 1)
     for i, (label, frequencies) in enumerate(sets.items()):
         left.plot(d, np.cos(2 * math.pi * np.outer(frequencies, d) / p).mean(0), LINES[i % len(LINES)], linewidth=1.4,
@@ -32,7 +32,7 @@ def plot_two_tasks(tasks):
 
     tasks: {title: list of DataFrames (step, train, test)}; the first of a list is drawn thick.
     """
-    figure, axes = plt.subplots(1, len(tasks), figsize=(9, 3.5), sharey=True)
+    figure, axes = plt.subplots(1, len(tasks), figsize=(9, 3.5), sharey=True, layout="constrained")
     for ax, (title, histories) in zip(axes, tasks.items()):
         for i, history in enumerate(histories):
             look = {"linewidth": 2 if i == 0 else 0.8, "alpha": 1 if i == 0 else 0.5}
@@ -54,7 +54,7 @@ def plot_spectra(spectra, limits, keys):
     """
     columns = min(3, len(spectra))
     rows = -(-len(spectra) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(9, 2.4 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(9, 2.4 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained")
     for ax in axes.flat[len(spectra):]:
         ax.axis("off")
     for ax, (epoch, share) in zip(axes.flat, spectra.items()):
@@ -75,7 +75,7 @@ def plot_spectra(spectra, limits, keys):
 
 def plot_circle(planes, k, marked=(0, 1, 2, 3, 4)):
     """Numbers in the plane of one frequency, one panel per model. planes: {title: (p, 2)}; marked: numbers written beside."""
-    figure, axes = plt.subplots(1, len(planes), figsize=(4 * len(planes), 3.9), squeeze=False)
+    figure, axes = plt.subplots(1, len(planes), figsize=(4 * len(planes), 3.9), squeeze=False, layout="constrained")
     for ax, (title, points) in zip(axes[0], planes.items()):
         p = len(points)
         ax.scatter(*points.T, c=np.arange(p) * k % p, cmap="twilight", s=16, edgecolors="#666666", linewidths=0.3)
@@ -93,7 +93,7 @@ def plot_inside(pictures):
 
     Numbers stand in the order of k x mod p, so that a wave of frequency k goes round once along each axis.
     """
-    figure, axes = plt.subplots(1, len(pictures), figsize=(8.6, 3.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(pictures), figsize=(8.6, 3.8), squeeze=False, layout="constrained")
     for ax, (title, (grid, k)) in zip(axes[0], pictures.items()):
         grid = np.asarray(grid)
         p = len(grid)
@@ -107,7 +107,7 @@ def plot_inside(pictures):
 
 def plot_neurons(fractions, history, limit):
     """Left: how many neurons are explained by one frequency how far. Right: over training, the share above `limit` and the median."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     left.hist(fractions, bins=np.linspace(0, 1, 41), color=COLORS[0])
     left.axvline(limit, color=COLORS[1], linestyle="--", linewidth=1.5)
     left.set(xlabel="variance explained by the best frequency", ylabel="neurons")
@@ -123,7 +123,7 @@ def plot_neurons(fractions, history, limit):
 def plot_lags(means, formula):
     """Mean centred logit against c minus the right answer, measured and by the formula. Both (p,), index d = 0..p-1."""
     p = len(means)
-    figure, ax = plt.subplots(figsize=(7.5, 3.4))
+    figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
     d = np.arange(p) - p // 2
     ax.plot(d, np.roll(means, p // 2), "-", color=COLORS[0], linewidth=2.4, label="network, mean over pairs")
     ax.plot(d, np.roll(formula, p // 2), "--", color=COLORS[1], linewidth=1.4, label="sum of cosines")
@@ -137,7 +137,7 @@ def plot_progress(history, chance, landmarks):
 
     landmarks: {name: epoch or None}, drawn as vertical lines.
     """
-    figure, (above, below) = plt.subplots(2, 1, figsize=(8.4, 6.2), sharex=True, height_ratios=(3, 2))
+    figure, (above, below) = plt.subplots(2, 1, figsize=(8.4, 6.2), sharex=True, height_ratios=(3, 2), layout="constrained")
     shown = history[history["epoch"] > 0]
     for i, (name, label) in enumerate({"train_loss": "training", "test_loss": "test", "restricted_loss": "restricted (all pairs)",
                                        "excluded_loss": "excluded (training pairs)"}.items()):
@@ -160,7 +160,7 @@ def plot_progress(history, chance, landmarks):
 
 def plot_emergence(table, keys, grokked):
     """Which frequencies stand out of the permuted embedding, by checkpoint: dots. table: DataFrame (epoch, frequency)."""
-    figure, ax = plt.subplots(figsize=(8.4, 3.6))
+    figure, ax = plt.subplots(figsize=(8.4, 3.6), layout="constrained")
     final = table["frequency"].isin(keys)
     order = sorted(set(table["frequency"]) | set(keys))
     row = {k: i for i, k in enumerate(order)}
@@ -181,7 +181,7 @@ def plot_replicas(histories, table):
     histories: {label: DataFrame (epoch, test_accuracy)}; table: a DataFrame indexed by the same labels with the columns circuit,
     whole and grokked in epochs (nan: never), drawn in its order from the top.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.26 * len(table) + 1.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.26 * len(table) + 1.6), layout="constrained")
     for label, history in histories.items():
         left.plot(history["epoch"], history["test_accuracy"], color=COLORS[0], linewidth=1.1, alpha=0.7)
     left.set(xlabel="epoch", ylabel="test pairs right", ylim=(-0.03, 1.05))
@@ -204,7 +204,7 @@ def plot_early(groups, xlabel, limit):
 
     groups: {title: (values, times, censored)}; limit: the epoch at which observation ended (censored runs are open points).
     """
-    figure, axes = plt.subplots(1, len(groups), figsize=(4.4 * len(groups), 3.4), sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(groups), figsize=(4.4 * len(groups), 3.4), sharex=True, sharey=True, squeeze=False, layout="constrained")
     for ax, (title, (values, times, censored)) in zip(axes[0], groups.items()):
         for mask, face, label in ((~censored, COLORS[0], "grokked"), (censored, "none", "not in this run")):
             if mask.any():

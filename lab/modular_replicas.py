@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from _common import seeded_rng
 from lab.memorising import outcome
 from lab.modular_runs import LEARNED
 from lab.modular_spectra import phases, shares
@@ -106,13 +107,13 @@ def held_out_pvalue(values, times, censored, sign, draws=10_000, seed=0):
     """One-sided permutation p-value of the rank correlation of values with times to grok; sign: the direction that was chosen."""
     late = np.where(censored, np.inf, times)
     found = stats.permutation_test((stats.rankdata(values), stats.rankdata(late)), lambda x, y: sign * np.corrcoef(x, y)[0, 1],
-                                   permutation_type="pairings", alternative="greater", n_resamples=draws, rng=np.random.default_rng(seed))
+                                   permutation_type="pairings", alternative="greater", n_resamples=draws, rng=seeded_rng(seed))
     return float(found.pvalue)
 
 
 def overlap_null(sets, n_frequencies, draws=10_000, seed=0):
     """Mean number of frequencies that two of the sets share, and the same for sets of these sizes drawn at random: (found, (draws,))."""
-    rng = np.random.default_rng(seed)
+    rng = seeded_rng(seed)
 
     def shared(tables):                                        # tables: (..., sets, frequencies) of zeros and ones
         together = tables.sum(-2)                              # in how many sets each frequency is

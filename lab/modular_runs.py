@@ -27,6 +27,7 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
+from _common import check_gradients, one_of, own_defaults, whole_number
 from lab import record, store
 from lab.fourier import (component_norms, cosine_fit, distance_irrelevance, excluded_logits, excluded_loss,
                          frequency_fractions, frequency_norms, gini, keep_sum_frequencies, key_frequencies, others_restricted,
@@ -143,6 +144,7 @@ def progress_measures(model, frequencies, train):
             "restricted_others": float(others_restricted(logits, frequencies).min())}
 
 
+@own_defaults()
 @torch.no_grad()
 def final_measures(model, frequencies):
     """What is said of a trained model as a whole, for its key frequencies: a dictionary.
@@ -179,6 +181,7 @@ def checkpoint_epochs(measured, n=25):
 class ModularTraining:
     """A run in training, in the folder `partial`: `run()` goes on from whatever lies there."""
 
+    @own_defaults()
     def __init__(self, config, partial):
         self.config, self.partial = config, Path(partial)
         self.model, self.split = new_model(config), modular_split(config)
@@ -191,8 +194,11 @@ class ModularTraining:
         if (self.partial / "state.safetensors").exists():
             self._load()
 
+    @own_defaults()
     def run(self, progress=True, stop_at=None):
         """Train to the end, or leave off at the measured epoch `stop_at`; returns self."""
+        stop_at = None if stop_at is None else whole_number("stop_at", stop_at, 0)
+        check_gradients(self.model.parameters())
         bar = tqdm(total=self.config.epochs, initial=self.epoch, unit="epoch", disable=not progress, leave=False,
                    desc=store.run_name(self.config))
         flush = torch.set_flush_denormal(True)                 # denormal numbers cost a hundredfold
@@ -270,11 +276,10 @@ class ModularTraining:
             if moments:
                 self.optimizer.state[w] = moments
 
+    @own_defaults()
     def finish(self, keep="weights"):
         """Take restricted and excluded loss at every measured epoch: the files to store, {name: bytes}."""
-        if keep not in KEEP:
-            raise ValueError(f"keep may be one of {', '.join(KEEP)}, not {keep!r}")
-        level, model = KEEP.index(keep), new_model(self.config)
+        level, model = KEEP.index(one_of("keep", keep, KEEP)), new_model(self.config)
         keys = key_frequencies(self.spectra[-1]["logit_map"])
         measured = [row["epoch"] for row in self.history]
         for row in self.history:
@@ -303,7 +308,7 @@ def _half(weights):
 def train_and_store(config, folder, keep="weights", progress=True, replace=False):
     """Train a configuration on the CPU, or go on with it, and store it in `folder`; returns the path. A stored run of the
     configuration stays as it is, unless `replace`. Whatever interrupts it leaves its partial state for the next call."""
-    folder = Path(folder)
+    folder, keep = Path(folder), one_of("keep", keep, KEEP)
     partial = folder / ".partial" / store.run_name(config)
     place = folder / store.run_name(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -347,7 +352,7 @@ def finished_modular(config, keep="weights", progress=True):
     """
     if not isinstance(config, ModularConfig):
         raise TypeError(f"finished_modular needs a ModularConfig, not {config!r}")
-    config = at_most(config, TINY)
+    config, keep = at_most(config, TINY), one_of("keep", keep, KEEP)
     name = store.run_name(config)
 
     def find(folder):

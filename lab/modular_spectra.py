@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from _common import own_defaults, seeded_rng
 from lab.fourier import component_norms, draw_others, excluded_logits, fourier_basis, frequency_norms, keep_sum_frequencies
 from lab.modular_runs import LEARNED
 
@@ -32,7 +33,7 @@ def permuted_maxima(table, draws=200, seed=0):
     Under the null that the order of the numbers means nothing to the table, its own largest share is one more such draw.
     The maximum over frequencies takes care of looking at all of them.
     """
-    p, rng = len(table), np.random.default_rng(seed)
+    p, rng = len(table), seeded_rng(seed)
     table = table.detach().double().numpy()
     gram = (table - table.mean(0)) @ (table - table.mean(0)).T                 # (p, p)
     total = np.trace(gram)
@@ -67,10 +68,11 @@ def second_harmonic(k, p):
     return min(2 * k, p - 2 * k)
 
 
+@own_defaults()
 def other_frequencies(logits, frequencies, draws=40, seed=0):
     """The null of an ablation: the same number of other frequencies, removed and kept. A DataFrame (frequencies, removed, kept)
     with the accuracies over all pairs of logits (p, p, p), one row per draw."""
-    p, rng = len(logits), np.random.default_rng(seed)
+    p, rng = len(logits), seeded_rng(seed)
     a = torch.arange(p)
     answers = (a[:, None] + a) % p                                             # (p, p)
     rows = []
@@ -99,7 +101,7 @@ def margin(p, frequencies, amplitudes=None):
 
 def random_margins(p, n, draws=300, seed=0):
     """`margin` of n frequencies drawn without replacement, draws times: (draws,) numpy."""
-    rng = np.random.default_rng(seed)
+    rng = seeded_rng(seed)
     return np.array([margin(p, rng.choice(np.arange(1, (p + 1) // 2), n, replace=False)) for _ in range(draws)])
 
 
@@ -115,6 +117,7 @@ def plane(table, k):
     return (table @ directions).numpy()
 
 
+@own_defaults()
 def mirrored(train, p):
     """For each of the p * p pairs (a, b), a-major: is (b, a) among the training pairs? train: indices a p + b -> (p * p,) booleans."""
     index = torch.arange(p * p)

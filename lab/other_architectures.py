@@ -4,6 +4,7 @@ Both take token ids (B, T) and give logits of the next token (B, T, V), never lo
 embedding as the shared model does. Neither has positions: a recurrent network counts, a convolution sees distances.
 """
 from _common import *
+from _common import one_of, own_defaults, whole_number
 
 
 class _NextToken(nn.Module):
@@ -50,8 +51,8 @@ class ConvolutionAdder(_NextToken):
         return x
 
 
+@own_defaults()
 def build(name, max_seq_len):
     """The untrained model by name: "gru" or "convolution". Raises ValueError for another."""
-    if name not in ("gru", "convolution"):
-        raise ValueError(f"unknown architecture {name!r}: it may be gru or convolution")
-    return GRUAdder(max_seq_len) if name == "gru" else ConvolutionAdder(max_seq_len)
+    max_seq_len = whole_number("max_seq_len", max_seq_len, 1)
+    return GRUAdder(max_seq_len) if one_of("architecture", name, ("gru", "convolution")) == "gru" else ConvolutionAdder(max_seq_len)

@@ -10,6 +10,7 @@ Both need float64: the answer is one part in 10^10. Sources: AdderBoard (Papaili
 and the count of the first, are this book's own.
 Letters: B sequences, T tokens, N sums.
 """
+import functools
 import math
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import EOS, EQUALS, PLUS
+from _common import EOS, EQUALS, PLUS, check_settings, own_defaults, true_or_false, whole_number
 from lab.micro_adder import check_tokens
 from lab.ten_digits import DIGITS, FORMATS, LARGEST, Format, digits_of
 
@@ -48,7 +49,7 @@ class LeadingFirstFormat(Format):
         """The sums as the model writes them: (N,) int64, -1 where it wrote no number."""
         backwards = super().answer_pairs(model, a, b, batch_size)                  # read as if the ones came first
         digits = digits_of(backwards.clamp(min=0), DIGITS + 1).flip(1)
-        return torch.where(backwards < 0, -1, (digits * 10 ** torch.arange(DIGITS + 1)).sum(1))
+        return torch.where(backwards < 0, -1, (digits * 10 ** torch.arange(DIGITS + 1, device="cpu")).sum(1))
 
 
 FORMATS["leading first"] = LeadingFirstFormat()
@@ -71,8 +72,7 @@ class PrefixConfig:
     format = "digits only"
 
     def __post_init__(self):
-        if not 1 <= self.window <= DIGITS:
-            raise ValueError(f"window must be between 1 and {DIGITS}, not {self.window}")
+        check_settings(self, window=functools.partial(whole_number, low=1, high=DIGITS))
 
     @property
     def label(self):
@@ -91,6 +91,7 @@ class PrefixAdder(nn.Module):
 
     max_seq_len, vocab_size = 33, 10
 
+    @own_defaults()
     def __init__(self, config=PrefixConfig()):
         super().__init__()
         self.config = config
@@ -140,6 +141,9 @@ class WholeSumConfig:
 
     format = "leading first"
 
+    def __post_init__(self):
+        check_settings(self, residual=true_or_false)
+
     @property
     def label(self):
         return "whole-sum" if self.residual else "whole-sum-repaired"
@@ -156,6 +160,7 @@ class WholeSumAdder(nn.Module):
 
     max_seq_len, vocab_size = 33, 14
 
+    @own_defaults()
     def __init__(self, config=WholeSumConfig()):
         super().__init__()
         self.config = config

@@ -7,6 +7,7 @@ from IPython.display import Markdown
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from _common import *
+from _common import own_defaults
 
 __all__ = "show_source plot_softmax plot_descent plot_kernel_and_attention plot_mask plot_gelu draw_block".split()
 
@@ -24,7 +25,7 @@ def plot_softmax(n_symbols=VOCAB_SIZE):
     """Left: probability of one symbol as its score rises above the others' 0. Right: what its coming true costs in nats."""
     scores = np.linspace(-4, 9, 300)
     probability = np.exp(scores) / (np.exp(scores) + n_symbols - 1)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     left.plot(scores, probability, linewidth=2)
     left.plot(0, 1 / n_symbols, "o", color=COLORS[1])
     left.annotate(f"all equal: 1/{n_symbols}", (0, 1 / n_symbols), (-3.6, 0.24), color=COLORS[1],
@@ -43,7 +44,7 @@ def plot_softmax(n_symbols=VOCAB_SIZE):
 
 def plot_descent(losses, optimum):
     """Loss against step on the left, its distance from the closed-form optimum on two logarithmic scales on the right."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     steps = np.arange(len(losses))
     left.plot(steps, losses, linewidth=2, label="gradient descent")
     left.axhline(optimum, color="#444444", linestyle="--", linewidth=1, label="table of relative frequencies")
@@ -65,7 +66,7 @@ def plot_kernel_and_attention(x, y, at, bandwidth, truth, attention_row, labels,
         return weights / weights.sum()
 
     figure, axes = plt.subplot_mosaic([["data", "tokens"], ["weights", "tokens"]], figsize=(9, 4.6),
-                                      height_ratios=[2, 1], width_ratios=[1.4, 1])
+                                      height_ratios=[2, 1], width_ratios=[1.4, 1], layout="constrained")
     data, weights, bars = axes["data"], axes["weights"], axes["tokens"]
     grid = np.linspace(x.min(), x.max(), 400)
     data.plot(x, y + np.random.default_rng(0).uniform(-0.12, 0.12, len(y)), ".", color="#888888", markersize=4,
@@ -87,7 +88,7 @@ def plot_kernel_and_attention(x, y, at, bandwidth, truth, attention_row, labels,
 
 def plot_mask(scores, weights, labels, row):
     """Scores with the future struck out, and the weights that the softmax makes of them; `row` is framed. (T, T) each."""
-    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.8))
+    figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.8), layout="constrained")
     future = np.triu(np.ones(scores.shape, dtype=bool), 1)
     for ax, values, title in ((axes[0], np.ma.masked_where(future, scores), "scores, the future struck out"),
                               (axes[1], np.ma.masked_where(future, weights), "weights: softmax of each row")):
@@ -103,9 +104,10 @@ def plot_mask(scores, weights, labels, row):
     return figure
 
 
+@own_defaults()
 def plot_gelu():
     """GELU beside the two straight lines it rounds off."""
-    figure, ax = plt.subplots(figsize=(4.6, 2.7))
+    figure, ax = plt.subplots(figsize=(4.6, 2.7), layout="constrained")
     x = torch.linspace(-4, 4, 200)
     ax.plot(x, x.clamp(min=0), "--", color="#666666", label="max(0, x)")
     ax.plot(x, F.gelu(x), linewidth=2, label="GELU")
@@ -116,7 +118,7 @@ def plot_gelu():
 
 def draw_block():
     """The residual stream of one layer as a road, with its two branches. A drawing, not data."""
-    figure, ax = plt.subplots(figsize=(8.4, 2.5))
+    figure, ax = plt.subplots(figsize=(8.4, 2.5), layout="constrained")
     ax.set(xlim=(0, 12.6), ylim=(-0.6, 3.2))
     ax.axis("off")
 

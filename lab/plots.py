@@ -8,7 +8,7 @@ MARKERS = "osD^vP*X"
 
 def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still learning"):
     """Kaplan-Meier curves. groups: {label: (times, censored)}; limit: the time at which observation ended."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.4))
+    figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
     for i, (label, (times, censored)) in enumerate(groups.items()):
         curve = kaplan_meier(times, censored)
         end = max(times) if np.any(censored) else limit                            # a group that was watched for less ends there
@@ -26,7 +26,7 @@ def plot_staircase(history, columns, limit=None):
     """
     history = pd.DataFrame(history)
     history = history[history["epoch"] <= (limit or history["epoch"].max())]
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2))
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
     top = min(4.5, history["excess"].max() * 1.05)
     left.hlines(np.arange(math.ceil(top)), 1, history["epoch"].max(), color="#888888", linestyle="--", linewidth=0.8)
     left.plot(history["epoch"], history["excess"], color=COLORS[0])
@@ -47,7 +47,7 @@ def plot_staircase(history, columns, limit=None):
 
 def plot_excess(runs, limit):
     """Excess loss in digits at chance against epoch, one small panel per run. `history["excess"]` must be there."""
-    figure, axes = plt.subplots(1, len(runs), figsize=(2 * len(runs), 2.6), sharey=True)
+    figure, axes = plt.subplots(1, len(runs), figsize=(2 * len(runs), 2.6), sharey=True, layout="constrained")
     for ax, run in zip(axes, runs):
         shown = run.history[run.history["epoch"] <= limit]
         ax.hlines([0, 1, 2, 3], 1, limit, color="#888888", linestyle="--", linewidth=0.8)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from _common import *
+from _common import own_defaults, seeded_generator, seeded_rng
 from lab.carries import carries
 from lab.interventions import Sums, patch, streams
 
@@ -60,13 +61,13 @@ def control_labels(types, share, seed):
     `share` of the types are True, as many as carry in truth.
     """
     table = np.zeros(100, dtype=bool)
-    table[np.random.default_rng(seed).permutation(100)[:round(100 * share)]] = True
+    table[seeded_rng(seed).permutation(100)[:round(100 * share)]] = True
     return table[types]
 
 
 def random_sums(n, seed):
     """n uniform sums."""
-    return Sums(*np.random.default_rng(seed).integers(1000, size=(2, n)))
+    return Sums(*seeded_rng(seed).integers(1000, size=(2, n)))
 
 
 def carry_probes(model, n_train=4_000, n_test=4_000, seed=60, n_controls=3):
@@ -122,6 +123,7 @@ def tens_digit_probes(model, depth, position, n_train=4_000, n_test=4_000, seed=
                          "control": np.mean(controls, axis=0)})
 
 
+@own_defaults()
 @torch.no_grad()
 def overwrite(model, sums, depth, places, seed=60, n_train=4_000):
     """Write the other carry into the stream at positions: DataFrame (places, direction, carries, flipped, kept, length, n).
@@ -136,7 +138,7 @@ def overwrite(model, sums, depth, places, seed=60, n_train=4_000):
     has, tens = carries(sums.a, sums.b)[:, 0], sums.answer[:, 1]
     other = (tens + torch.as_tensor(np.where(has, -1, 1))) % 10
     learn, here = streams(model, train.tokens[:, :9])[depth], streams(model, tokens)[depth]
-    carry, generator = carries(train.a, train.b)[:, 0], torch.Generator().manual_seed(seed)
+    carry, generator = carries(train.a, train.b)[:, 0], seeded_generator(seed)
     steps = {p: _steps(learn[:, p].double().numpy(), carry, here[:, p], has, generator) for p in set(sum(places.values(), ()))}
     rows = []
     for name, positions in places.items():

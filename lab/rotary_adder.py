@@ -17,6 +17,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from _common import (check_settings, or_none, own_defaults, positive, positive_whole, real_number, seed_number, seeded_generator,
+                     word)
 from lab.micro_adder import CONTEXT, check_tokens
 from lab.position_only import PositionOnlyParts, answer_rows
 
@@ -29,9 +31,22 @@ CHOICES = {"value": ("own", "write", "head", "second"), "write": ("own", "scratc
 WIDE_SIZES = (0.1, 10.0)                # of the numbers that start "wide"
 
 
-def _pairs_as_tuples(value):
-    """Lists as tuples, down to the numbers."""
-    return tuple(_pairs_as_tuples(x) for x in value) if isinstance(value, (list, tuple)) else value
+def _of_length(name, value, length):
+    if not isinstance(value, (list, tuple)) or len(value) != length:               # JSON has no tuples
+        raise ValueError(f"{name} must be a list of {length}, not {value!r}")
+    return value
+
+
+def _range(name, value):
+    low, high = (real_number(f"a number of {name}", number) for number in _of_length(name, value, 2))
+    if low > high:
+        raise ValueError(f"{name}: a number starts uniform between a lower and an upper one, not between {(low, high)}")
+    return low, high
+
+
+def _start(name, value):
+    """Where a number starts: a number, or a pair of which it is drawn between."""
+    return _range(name, value) if isinstance(value, (list, tuple)) else real_number(name, value)
 
 
 @dataclass(frozen=True)
@@ -67,17 +82,11 @@ class RotaryAdderConfig:
     position_only = True
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("phi_start", "arc_start", "S_start"):                           # JSON has no tuples
-            object.__setattr__(self, name, _pairs_as_tuples(getattr(self, name)))
-        for name, starts in (("phi_start", (self.phi_start,)), ("S_start", (self.S_start,)), ("arc_start", self.arc_start)):
-            for start in starts:
-                if isinstance(start, tuple) and not (len(start) == 2 and start[0] <= start[1]):
-                    raise ValueError(f"{name}: a number starts uniform between a lower and an upper one, not between {start}")
-        if self.scratch not in (0, 1, 2) or (self.write == "scratch" and not self.scratch):
-            raise ValueError(f"scratch may be 0, 1 or 2, and at least 1 where it is written to, not {self.scratch}")
+        check_settings(self, **{name: word(*allowed) for name, allowed in CHOICES.items()}, scratch=word(0, 1, 2),
+                       window=or_none(positive_whole), period=positive, S_start=_start, phi_start=_range,
+                       arc_start=lambda name, value: tuple(_start(name, start) for start in _of_length(name, value, 3)))
+        if self.write == "scratch" and not self.scratch:
+            raise ValueError("scratch must be at least 1 where it is written to, not 0")
         if self.d_ff != 2 and "head" in (self.ffn_in, self.ffn_out):
             raise ValueError("an FFN tied to the head has two units: activation must be 'gelu'")
         if self.ffn_in == "write" and (self.d_ff != 1 or self.write == "scratch"):
@@ -90,8 +99,6 @@ class RotaryAdderConfig:
                              "'head'")
         if self.start == "signs" and (self.write, self.ffn_in, self.ffn_out, self.head) != ("last", "last", "last", "diagonal"):
             raise ValueError("a start with known signs and random sizes is for write, ffn_in and ffn_out 'last' and a diagonal head")
-        if self.window is not None and self.window < 1:
-            raise ValueError(f"window must be at least 1, not {self.window}")
 
     @property
     def d_model(self):
@@ -153,11 +160,13 @@ class RotaryAdder(nn.Module):
 
     vocab_size = 10
 
+    @own_defaults()
     def __init__(self, config=RotaryAdderConfig(), seed=0):
         super().__init__()
         self.config = c = config
-        D, generator = c.d_model, torch.Generator().manual_seed(seed)
-        wide = torch.Generator().manual_seed(2**31 + seed)     # of its own: the other numbers start as they do without it
+        seed = seed_number("seed", seed)
+        D, generator = c.d_model, seeded_generator(seed)
+        wide = seeded_generator(2**31 + seed)                  # of its own: the other numbers start as they do without it
         self.max_seq_len = CONTEXT + (c.format == "leading zero")
 
         def uniform(*size, low=-1.0, high=1.0):

@@ -2,6 +2,7 @@
 
 It comes from `data/runs`, from your own runs, or is trained now: see lab/find_or_make.py.
 """
+import functools
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import joblib
 
 from _common import *
+from _common import (MAX_DIGITS, OPTIMIZERS, check_settings, not_negative, or_none, own_defaults, positive, positive_whole,
+                     seed_number, true_or_false, whole_from_zero, whole_number, word)
 from lab import other_architectures, record, store, two_tasks
 from lab.find_or_make import Wanted, building_chapter, find_or_make, python_command
 from lab.scale import at_most
@@ -62,11 +65,19 @@ class RunConfig:
     eval_every: int = _setting(1, "epochs from one evaluation to the next")
 
     def __post_init__(self):
-        for name, allowed in (("task", ("addition", "reversal", "both")), ("split", ("independent", "disjoint")),
-                              ("architecture", ("transformer", "convolution", "gru")),
-                              ("start_from", ("random", "addition", "reversal"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}: it may be {', '.join(allowed[:-1])} or {allowed[-1]}")
+        sizes = "n_train n_test d_model d_ff n_layers n_heads epochs batch_size eval_every".split()
+        seeds, switches = ("seed", "train_seed", "test_seed"), ("positions", "causal", "ffn", "norm")
+        check_settings(
+            self, **dict.fromkeys(sizes, positive_whole), **dict.fromkeys(seeds, seed_number), **dict.fromkeys(switches, true_or_false),
+            task=word("addition", "reversal", "both"), split=word("independent", "disjoint"), digit_order=word(*DIGIT_ORDERS),
+            n_digits=functools.partial(whole_number, low=1, high=MAX_DIGITS), warmup_steps=whole_from_zero,
+            architecture=word("transformer", "convolution", "gru"), start_from=word("random", "addition", "reversal"),
+            lr=positive, weight_decay=not_negative, clip=or_none(positive), optimizer=word(*OPTIMIZERS),
+            extra_epochs=or_none(whole_from_zero), fit_factor=or_none(positive_whole), stop_at=or_none(positive_whole))
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads must divide d_model = {self.d_model}, not {self.n_heads}")
+        if self.stop_at is not None and self.stop_at > self.epochs:
+            raise ValueError(f"stop_at must be at most epochs = {self.epochs}, not {self.stop_at}")
         if self.start_from == self.task or (self.start_from != "random" and self.task == "both"):
             raise ValueError(f"start_from={self.start_from!r} needs the other task, not task={self.task!r}")
 
@@ -131,6 +142,7 @@ class Run:
         return int(reached.iloc[0]) if len(reached) else None
 
 
+@own_defaults()
 def new_model(config):
     """The untrained model of a configuration; its seed fixes the initial weights (made on the CPU)."""
     with torch.random.fork_rng(devices=[]):                   # leave the caller's random numbers as they are

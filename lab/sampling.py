@@ -9,6 +9,7 @@ import math
 import numpy as np
 from scipy import stats
 
+from _common import real_number, whole_number
 from lab.stats import exact_interval
 
 __all__ = """miss_probability cases_needed simple_estimates stratified_estimates importance_estimates simple_error stratified_error
@@ -19,15 +20,9 @@ __all__ = """miss_probability cases_needed simple_estimates stratified_estimates
 # How much a few cases can tell
 # ---------------------------------------------------------------------------------------------------------------------
 
-def _share(name, value):
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} is a share and lies between 0 and 1, not {value}")
-    return float(value)
-
-
 def miss_probability(rate, n):
     """The probability that n random cases show no error, when a share `rate` of all cases is wrong. n may be an array."""
-    return (1 - _share("rate", rate)) ** np.asarray(n)
+    return (1 - real_number("rate", rate, 0, 1)) ** np.asarray(n)
 
 
 def cases_needed(rate, power=0.95):
@@ -35,15 +30,15 @@ def cases_needed(rate, power=0.95):
 
     Raises ValueError unless 0 < rate <= 1 and 0 < power < 1.
     """
-    if not 0 < rate <= 1 or not 0 < power < 1:
-        raise ValueError(f"rate and power must lie between 0 and 1, not {rate} and {power}")
+    rate, power = real_number("rate", rate, above=0, high=1), real_number("power", power, above=0, below=1)
     return 1 if rate == 1 else math.ceil(math.log1p(-power) / math.log1p(-rate) - 1e-12)
 
 
 def exact_coverage(rate, n, level=0.95):
     """The probability that the exact interval of n random cases contains the rate: a sum over all possible counts."""
+    n = whole_number("n", n, 1)
     counts = np.arange(n + 1)
-    counts = counts[stats.binom.pmf(counts, n, _share("rate", rate)) > 1e-15]          # the others are never seen
+    counts = counts[stats.binom.pmf(counts, n, real_number("rate", rate, 0, 1)) > 1e-15]          # the others are never seen
     intervals = np.array([exact_interval(int(k), n, level) for k in counts])          # (n + 1, 2)
     hit = (intervals[:, 0] <= rate) & (rate <= intervals[:, 1])
     return float(stats.binom.pmf(counts, n, rate)[hit].sum())
@@ -55,14 +50,14 @@ def exact_coverage(rate, n, level=0.95):
 
 def simple_estimates(wrong, n, repeats, rng):
     """Simple random sampling: n pairs, each as likely as any other; the share wrong among them. (repeats,)"""
-    wrong = np.asarray(wrong, dtype=bool)
+    wrong, n, repeats = np.asarray(wrong, dtype=bool), whole_number("n", n, 1), whole_number("repeats", repeats, 1)
     return wrong[rng.integers(len(wrong), size=(repeats, n))].mean(1)
 
 
 def simple_error(wrong, n):
     """The standard error of `simple_estimates`: sqrt(p (1 - p) / n)."""
     p = float(np.mean(wrong))
-    return math.sqrt(p * (1 - p) / n)
+    return math.sqrt(p * (1 - p) / whole_number("n", n, 1))
 
 
 def _strata(wrong, strata, allocation):
@@ -95,6 +90,7 @@ def neyman_allocation(n, strata, rates):
 
 def _share_out(n, shares):
     """Whole numbers, at least one each, that sum to n and lie near n * shares (largest remainders)."""
+    n = whole_number("n", n, 1)
     if n < len(shares):
         raise ValueError(f"{n} cases are too few for {len(shares)} strata")
     spare = n - len(shares)
@@ -109,6 +105,7 @@ def stratified_estimates(wrong, strata, allocation, repeats, rng):
     Drawing from a stratum with replacement and counting the wrong ones is one binomial draw.
     """
     weights, rates = _strata(wrong, strata, allocation)
+    repeats = whole_number("repeats", repeats, 1)
     counts = rng.binomial(allocation, rates, size=(repeats, len(rates)))              # (R, H)
     return (counts / allocation) @ weights
 
@@ -123,6 +120,7 @@ def importance_estimates(wrong, weights, n, repeats, rng):
     """Importance sampling: n pairs drawn with probability q proportional to `weights` (N,), each wrong one counted
     1 / (N q) times (Hansen and Hurwitz, 1943); the mean. (repeats,) Unbiased if no wrong pair has the weight 0."""
     wrong, q = _drawing(wrong, weights)
+    n, repeats = whole_number("n", n, 1), whole_number("repeats", repeats, 1)
     ends = np.cumsum(q)
     drawn = np.minimum(np.searchsorted(ends / ends[-1], rng.random((repeats, n)), side="right"), len(q) - 1)
     return (wrong[drawn] / (len(q) * q[drawn])).mean(1)
@@ -132,7 +130,7 @@ def importance_error(wrong, weights, n):
     """The standard error of `importance_estimates`."""
     wrong, q = _drawing(wrong, weights)
     second = (wrong[wrong] / (len(q)**2 * q[wrong])).sum()
-    return math.sqrt(max(0.0, second - wrong.mean() ** 2) / n)
+    return math.sqrt(max(0.0, second - wrong.mean() ** 2) / whole_number("n", n, 1))
 
 
 def _drawing(wrong, weights):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from _common import one_of, whole_number
 from lab.fleets import FleetConfig, Recipe
 from lab.sweeps import BOOK_FLEETS, finished_sweep, read_sweep, read_sweep_folder
 
@@ -34,9 +35,7 @@ def second_pass(start_from, model, schedule="flat", weight_decay=0.1, batch_size
     "published", the first `steps` of such a schedule of 200,000 steps. digits: both operands below 10^n, n uniform on
     1..10, or n = 10. Raises ValueError for other levels.
     """
-    for name, value, allowed in (("schedule", schedule, SCHEDULES), ("digits", digits, FACTORS["digits"])):
-        if value not in allowed:
-            raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {value!r}")
+    schedule, digits, steps = one_of("schedule", schedule, SCHEDULES), one_of("digits", digits, FACTORS["digits"]), whole_number("steps", steps, 1)
     whole = 200_000 if schedule == "published" else steps
     rates = (dict(lr=0.002, final_lr=0.002, warmup_steps=0) if schedule == "flat" else
              dict(lr=0.005, final_lr=0.0001, warmup_steps=whole // 50, schedule_steps=None if whole == steps else whole))

@@ -15,7 +15,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import VOCAB_SIZE, Attention
+from _common import Attention, VOCAB_SIZE, check_settings, own_defaults, positive, seeded_generator, true_or_false, word
 from lab.micro_adder import check_tokens
 
 __all__ = "SmallTransformerConfig SmallTransformer SMALL_TRANSFORMERS".split()
@@ -39,12 +39,8 @@ class SmallTransformerConfig:
     d_model, d_ff, max_seq_len = 7, 14, 35
 
     def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} may be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if not self.norm_eps > 0 or (isinstance(self.embedding_std, str) and self.embedding_std != BY_WIDTH) or not self.embedding_spread > 0:
-            raise ValueError(f"norm_eps and embedding_std must be positive, or embedding_std the rule {BY_WIDTH!r}, not "
-                             f"{self.norm_eps} and {self.embedding_std!r}")
+        check_settings(self, **{name: word(*allowed) for name, allowed in CHOICES.items()}, final_norm=true_or_false, norm_eps=positive,
+                       embedding_std=word(BY_WIDTH) if isinstance(self.embedding_std, str) else positive)
 
     @property
     def label(self):
@@ -92,6 +88,7 @@ class SmallTransformer(nn.Module):
     Raises as AdditionTransformer does for wrong tokens.
     """
 
+    @own_defaults()
     def __init__(self, config=SmallTransformerConfig(), seed=0):
         super().__init__()
         self.config, self.vocab_size, self.max_seq_len = config, VOCAB_SIZE, config.max_seq_len
@@ -101,7 +98,7 @@ class SmallTransformer(nn.Module):
             self.blocks = nn.ModuleList([SmallBlock(config)])
             self.ln_f = nn.LayerNorm(config.d_model, config.norm_eps) if config.final_norm else nn.Identity()
         self.register_buffer("eps", torch.tensor(config.norm_eps), persistent=False)       # for the strict count
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded_generator(seed)
         for name, p in self.named_parameters():
             if "emb" in name:
                 nn.init.normal_(p, std=config.embedding_spread, generator=generator)

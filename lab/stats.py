@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from _common import real_number, seeded_rng, whole_number
+
 __all__ = """exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval kaplan_meier median_time median_interval
              prediction_interval logrank logrank_permutation friedman_exact rank_correlation cluster_interval holm percent percent_interval""".split()
 
@@ -20,18 +22,12 @@ __all__ = """exact_interval one_sided_lower paired_margin rule_of_three mean_int
 # ---------------------------------------------------------------------------------------------------------------------
 
 def _counts(successes, n):
-    for name, value in (("successes", successes), ("n", n)):
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-            raise TypeError(f"{name} must be a whole number (a count, not a share), not {value!r}")
-    if not 0 <= successes <= n or n < 1:
-        raise ValueError(f"successes must be between 0 and n, and n at least 1, not {successes} of {n}")
-    return int(successes), int(n)
+    n = whole_number("n (a count, not a share)", n, 1)
+    return whole_number("successes (a count, not a share)", successes, 0, n), n
 
 
 def _level(level):
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1 (0.95 for 95 %), not {level}")
-    return level
+    return real_number("level (0.95 for 95 %)", level, above=0, below=1)
 
 
 def exact_interval(successes, n, level=0.95):
@@ -58,6 +54,8 @@ def paired_margin(only_first, only_second, n, level=0.95):
     two shares, so it is below the exact one-sided upper limit of each: two one-sided tests, of size 1 - level each. Conservative.
     Raises as `exact_interval`, and ValueError where both together are more than n.
     """
+    n, only_first, only_second = (whole_number(name, value, 0) for name, value in
+                                  (("n", n), ("only_first", only_first), ("only_second", only_second)))
     if only_first + only_second > n:
         raise ValueError(f"{only_first} and {only_second} units with one success each are more than n = {n}")
     return max(1 - one_sided_lower(n - only, n, level) for only in (only_first, only_second))
@@ -84,8 +82,7 @@ def jackknife_interval(statistic, n, level=0.95):
     with all of them and with each one left out. For a mean this is `mean_interval`. It is meant for smooth statistics,
     on a scale without ends (take the logit of a share). Raises ValueError for fewer than three units or a value not finite.
     """
-    if n < 3:
-        raise ValueError(f"the jackknife needs at least three units, not {n}")
+    n = whole_number("n (the jackknife's units)", n, 3)
     units = np.arange(n)
     whole = statistic(units)
     return mean_interval([n * whole - (n - 1) * statistic(np.delete(units, i)) for i in range(n)], level)
@@ -158,7 +155,7 @@ def logrank_permutation(times_a, censored_a, times_b, censored_b, draws=None, se
     n_a = len(times_a)
     times, censored = np.r_[times_a, times_b].astype(float), np.r_[censored_a, censored_b].astype(bool)
     if draws is not None:
-        rng = np.random.default_rng(seed)
+        rng, draws = seeded_rng(seed), whole_number("draws", draws, 1)
         chosen = rng.permuted(np.tile(np.arange(len(times)), (draws, 1)), axis=1)[:, :n_a]
     elif math.comb(len(times), n_a) > 100_000:
         raise ValueError(f"{math.comb(len(times), n_a):,} splits are too many to enumerate; say how many `draws` to take of them")
@@ -269,8 +266,9 @@ def rank_correlation(x, y, level=0.95, draws=4_000, seed=0):
         x, y = (stats.zscore(stats.rankdata(values, axis=axis), axis=axis) for values in (x, y))
         return (x * y).mean(axis=axis)
 
+    draws = whole_number("draws", draws, 1)
     interval = stats.bootstrap((x, y), spearman, paired=True, vectorized=True, n_resamples=draws, confidence_level=_level(level),
-                               rng=np.random.default_rng(seed)).confidence_interval
+                               rng=seeded_rng(seed)).confidence_interval
     return float(spearman(x, y, 0)), float(interval.low), float(interval.high)
 
 
@@ -284,7 +282,7 @@ def cluster_interval(hits, counts, level=0.95, draws=20_000, seed=0):
     hits, counts = np.asarray(hits), np.asarray(counts)
     if hits.ndim != 1 or hits.shape != counts.shape or len(hits) < 2 or (hits < 0).any() or (hits > counts).any() or (counts < 1).any():
         raise ValueError("hits and counts must be two lists of one length, at least 2, with 0 <= hits <= counts and counts >= 1")
-    drawn = np.random.default_rng(seed).integers(len(hits), size=(draws, len(hits)))
+    drawn = seeded_rng(seed).integers(len(hits), size=(whole_number("draws", draws, 1), len(hits)))
     shares = hits[drawn].sum(1) / counts[drawn].sum(1)
     low, high = np.quantile(shares, [(1 - _level(level)) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -311,8 +309,7 @@ def holm(pvalues):
 
 def percent(share, decimals=1):
     """A share as text: 0.0412 is "4.1 %". Rounds towards the middle of 0..1, so that 0.99996 never reads "100.0 %"."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share lies between 0 and 1, not {share}")
+    share, decimals = real_number("a share", share, 0, 1), whole_number("decimals", decimals, 0)
     text = f"{100 * share:.{decimals}f}"
     step = 10.0 ** -decimals
     if share < 1 and float(text) >= 100:
@@ -324,8 +321,8 @@ def percent(share, decimals=1):
 
 def percent_interval(low, high, decimals=1):
     """An interval of shares as text: (0.981, 1.0) is "98.1 % to 100 %". Bounds are rounded outwards."""
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"an interval of shares needs 0 <= low <= high <= 1, not {low} and {high}")
+    low = real_number("the lower end of an interval of shares", low, 0, 1)
+    high, decimals = real_number("the upper end of an interval of shares", high, low, 1), whole_number("decimals", decimals, 0)
     scale = 10 ** decimals
     down, up = math.floor(100 * low * scale + 1e-9) / scale, math.ceil(100 * high * scale - 1e-9) / scale
     return " to ".join(f"{bound:.{0 if bound in (0, 100) else decimals}f} %" for bound in (down, up))

@@ -24,6 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
+from _common import check_gradients, own_defaults, seed_numbers, whole_number, whole_numbers
 from lab import record, store
 from lab.find_or_make import Wanted, find_or_make, python_command, runs_mode
 from lab.fleets import Fleet, FleetConfig, Recipe
@@ -62,6 +63,7 @@ class Sweep:
 
     def only(self, seeds):
         """The same with these seeds only, in this order. Raises ValueError for a seed that is not stored."""
+        seeds = whole_numbers("a seed", seeds)
         rows = {seed: row for row, seed in enumerate(self.outcomes["seed"])}
         missing = [seed for seed in seeds if seed not in rows]
         if missing:
@@ -73,6 +75,7 @@ class Sweep:
 
     def model(self, seed):
         """The trained model of a seed, in evaluation mode. Raises ValueError for a seed that is not stored."""
+        seed = whole_number("seed", seed)
         rows = self.outcomes.index[self.outcomes["seed"] == seed]
         if not len(rows):
             raise ValueError(f"seed {seed} is not in {self.path.name}: it holds {seeds_text(self.outcomes['seed'])}")
@@ -183,6 +186,7 @@ def read_sweep_folder(place):
     return Sweep(config, *tables, load_tensors(files["weights.safetensors"]), provenance, place)
 
 
+@own_defaults()
 def store_fleet(fleet, folder=BOOK_FLEETS):
     """Add a finished fleet's seeds to the stored sweep of its configuration; returns the folder. Stored seeds stay."""
     config, folder = fleet.config, Path(folder)
@@ -228,7 +232,7 @@ def starting_weights(config, seeds, folder=BOOK_FLEETS):
 def train_block(config, seeds, folder=BOOK_FLEETS, device="cpu", progress=True, threads=1):
     """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its outcomes. What another
     process has stored meanwhile is not trained again."""
-    stored = read_sweep(config, folder)
+    seeds, stored = seed_numbers(seeds), read_sweep(config, folder)
     if stored is not None and set(seeds) <= set(stored.outcomes["seed"]):
         return stored.outcomes[stored.outcomes["seed"].isin(seeds)]
     if torch.device(device).type == "cpu":
@@ -275,6 +279,8 @@ def sweep(config, seeds, fleet_size=16, n_jobs=1, folder=BOOK_FLEETS, device="cp
 
     The work goes through joblib: inside `joblib.parallel_config(backend="dask")`, or "ray", a cluster takes it.
     """
+    seeds, fleet_size, n_jobs = seed_numbers(seeds), whole_number("fleet_size", fleet_size, 1), whole_number("n_jobs", n_jobs)
+    check_gradients()
     blocks = blocks_to_do(config, seeds, fleet_size, folder)
     jobs = (joblib.delayed(train_block)(config, block, folder, device, progress) for block in blocks)
     done = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
@@ -313,7 +319,7 @@ def finished_sweep(config, seeds, text, progress=True):
     Seeds that the book lacks are trained and kept with your own; the sweep is your own then. Raises NotStored; store.DamagedRun
     where a stored file was altered.
     """
-    config, seeds, stored = at_most(config, TINY), list(seeds), [BOOK_FLEETS] * (runs_mode() == "stored")
+    config, seeds, stored = at_most(config, TINY), seed_numbers(seeds), [BOOK_FLEETS] * (runs_mode() == "stored")
 
     def find(folder):
         return _with_seeds(config, seeds, *([folder] if folder == BOOK_FLEETS else [*stored, folder]))

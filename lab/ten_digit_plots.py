@@ -7,7 +7,7 @@ __all__ = "plot_scores plot_validation plot_columns plot_by_ripple plot_found pl
 
 def plot_scores(groups, published):
     """Each seed's share of the board's sums as a point, one row per group. groups: {label: shares}; published: {label: share}."""
-    figure, ax = plt.subplots(figsize=(8, 0.7 * len(groups) + 1.3))
+    figure, ax = plt.subplots(figsize=(8, 0.7 * len(groups) + 1.3), layout="constrained")
     for row, (label, shares) in enumerate(groups.items()):
         shares = np.sort(np.asarray(shares, dtype=float))
         ax.plot(shares, row + 0.22 * (np.arange(len(shares)) % 3 - 1), "o", color=COLORS[0], markersize=6, alpha=0.8,
@@ -28,7 +28,7 @@ def plot_validation(panels, stages):
 
     panels: {title: history with seed, step, exact}; stages: {title: steps at which the operands grow}, drawn as dotted lines.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True, layout="constrained")
     for ax, (title, history) in zip(np.atleast_1d(axes), panels.items()):
         for i, (seed, part) in enumerate(history.groupby("seed")):
             ax.plot(part["step"], part["exact"], color=COLORS[i % 6], linestyle=LINES[i // 6], linewidth=1, alpha=0.85)
@@ -47,7 +47,7 @@ def plot_columns(panels, scores):
 
     panels: {title: shares (S, 11)}; scores: {title: share of the board's sums (S,)}, written beside the rows. Rows by score."""
     figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.36 * sum(map(len, panels.values())) + 1.6), sharex=True,
-                                height_ratios=[len(shares) for shares in panels.values()])
+                                height_ratios=[len(shares) for shares in panels.values()], layout="constrained")
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         order = np.argsort(-np.asarray(scores[title]), kind="stable")
         image = ax.imshow(np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis")
@@ -69,7 +69,7 @@ def plot_columns(panels, scores):
 
 def plot_by_ripple(panels):
     """Share of sums right by longest ripple, one panel per group, one line per seed. panels: {title: shares (S, 10)}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True, layout="constrained")
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         for i, row in enumerate(shares):
             ax.plot(range(10), row, marker=MARKERS[i % len(MARKERS)], color=COLORS[i % 6], linestyle=LINES[i % len(LINES)], markersize=4.5, linewidth=1)
@@ -81,7 +81,7 @@ def plot_by_ripple(panels):
 
 def plot_found(tables):
     """Digits right against attention on the column's own two digits, a point per seed and column. tables: {label: column_table}."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     for i, (label, table) in enumerate(tables.items()):
         ax.plot(table["own"], table["right"], "os"[i % 2], color=COLORS[i], markersize=5, alpha=0.75, fillstyle=["full", "none"][i % 2], label=label)
     ax.axhline(0.1, color="#888888", linestyle=":", linewidth=1.2)
@@ -95,7 +95,7 @@ def plot_found(tables):
 def plot_where_rows_look(patterns):
     """Mean attention of the rows that write the sum, one panel per model. patterns: {title: (33, 33)}."""
     labels = [f"$X_{9 - k}$" for k in range(10)] + ["+"] + [f"$Y_{9 - k}$" for k in range(10)] + ["="] + [f"$Z_{{{k}}}$" for k in range(11)]
-    figure, axes = plt.subplots(len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True)
+    figure, axes = plt.subplots(len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True, layout="constrained")
     for ax, (title, pattern) in zip(np.atleast_1d(axes), patterns.items()):
         shown = np.ma.masked_where(np.arange(33)[None] > np.arange(21, 32)[:, None], np.asarray(pattern)[21:32])
         image = ax.imshow(shown, aspect="auto", vmin=0, vmax=0.6, cmap="viridis")
@@ -112,7 +112,7 @@ def plot_effects(effects, means):
 
     effects: DataFrame (name, seed, factor); means: DataFrame (name, factor, low, high), drawn in its order. Logarithmic scale.
     """
-    figure, ax = plt.subplots(figsize=(8, 0.62 * len(means) + 1.2))
+    figure, ax = plt.subplots(figsize=(8, 0.62 * len(means) + 1.2), layout="constrained")
     for row, each in enumerate(means.itertuples()):
         part = effects[effects["name"] == each.name].sort_values("seed")
         ax.plot(part["factor"], [row + 0.2] * len(part), "o", color=COLORS[0], markersize=5, alpha=0.8, label="one seed" if row == 0 else None)
@@ -132,7 +132,7 @@ def plot_second_passes(panels, before):
     """Share of validation sums right during second passes, one panel per schedule, one thin line per arm and seed.
 
     panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True, layout="constrained")
     lowest = min(history["exact"].min() for history in panels.values())
     for ax, (title, history) in zip(axes, panels.items()):
         for (_, seed), part in history.groupby(["sweep", "seed"]):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from _common import EQUALS, PLUS, attention_weights, generate
+from _common import EQUALS, PLUS, attention_weights, generate, own_defaults, seeded_generator, whole_number, whole_numbers
 from lab.fragility import right_sums, wrong_digits
 from lab.frontier import Entry
 from lab.interventions import ablate_edges, edge_means, hooks
@@ -51,6 +51,7 @@ def look_to_look(history, start, end):
     return float(part.groupby("seed")["exact"].diff().abs().median())
 
 
+@own_defaults()
 def column_table(sweep, n=2_000, seed=1):
     """Every column of every seed of a sweep, on n uniform sums: a DataFrame (seed, column, right, own, log_ratio).
 
@@ -58,7 +59,7 @@ def column_table(sweep, n=2_000, seed=1):
     digits; log_ratio: log of the mean attention on a digit of the own column over that on the same operand's digit of the column
     before, mean of both operands. NaN where there are no such digits (columns 0 and 10).
     """
-    a, b = uniform_pairs(n, torch.Generator().manual_seed(seed))
+    a, b = uniform_pairs(n, seeded_generator(seed))
     tables = []
     for each in sweep.outcomes["seed"]:
         model = sweep.model(each)
@@ -112,13 +113,12 @@ def fixed_and_free(model, a, b):
 def given_places(model, columns):
     """A context manager in which the rows that write these columns (0..9) look where they should, ten to one: X_i and Y_i with a
     weight of 10, X_(i-1) and Y_(i-1) with 1, nothing else. All other rows attend as they did. Raises ValueError for column 10."""
-    if not set(columns) <= set(range(DIGITS)):
-        raise ValueError(f"columns may be 0 to {DIGITS - 1}, not {sorted(columns)}")
+    columns = whole_numbers("a column", columns, 0, DIGITS - 1)
 
     def replaced(module, args, weights):                                           # (B, 1, T, T)
         weights = weights.clone()
         for column in columns:
-            row = torch.zeros(weights.shape[-1])
+            row = torch.zeros(weights.shape[-1], dtype=weights.dtype, device=weights.device)
             for name, place in places_of(column).items():
                 row[place] = 0 if name == "last" else 10 if name.startswith("own") else 1
             weights[:, :, 21 + column] = row / row.sum()
@@ -161,13 +161,13 @@ def edge_costs(model, a, b):
 # Length
 # ---------------------------------------------------------------------------------------------------------------------
 
+@own_defaults()
 def right_at_length(model, a, b, n_digits):
     """Sums with operands written with n_digits digits in place of ten: which digits are right, (N, n_digits + 1) booleans.
 
     Raises ValueError for operands that do not fit, and where the sum would not: 35 places hold operands of 1 to 11 digits.
     """
-    if not 1 <= n_digits <= DIGITS + 1:
-        raise ValueError(f"n_digits may be 1 to {DIGITS + 1}: {model.max_seq_len} places hold no more, not {n_digits}")
+    n_digits = whole_number("n_digits", n_digits, 1, DIGITS + 1)                   # the model's 35 places hold no more
     if min(int(a.min()), int(b.min())) < 0 or max(int(a.max()), int(b.max())) >= 10**n_digits:
         raise ValueError(f"the operands must have at most {n_digits} digits")
     plus, equals = (torch.full((len(a), 1), mark) for mark in (PLUS, EQUALS))

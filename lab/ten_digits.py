@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from _common import EOS, EQUALS, PLUS, generate
+from _common import EOS, EQUALS, PLUS, generate, one_of, own_defaults, seeded_generator, whole_number
 
 __all__ = """DIGITS FORMATS Format board_pairs column_patterns longest_ripple longest_nines stratified_pairs pattern_pairs
              sum_nines_pairs uniform_weights answer_pairs uniform_pairs carry_pairs mixed_pairs with_nines digits_of
@@ -29,8 +29,10 @@ VALIDATION_SEEDS = {"ripple": 7_000_001, "uniform": 7_000_002}
 # The board's own test
 # ---------------------------------------------------------------------------------------------------------------------
 
+@own_defaults()
 def board_pairs(n=10_000):
     """The board's test set: ten edge cases and n pairs of random.Random(2025), as two int64 tensors (10 + n,)."""
+    n = whole_number("n", n, 0)
     rng = random.Random(2025)
     pairs = EDGE_PAIRS + [(rng.randint(0, LARGEST), rng.randint(0, LARGEST)) for _ in range(n)]
     return tuple(torch.tensor(pairs).T.contiguous())
@@ -63,8 +65,10 @@ class Format:
     def sequences(self, a, b):
         """Whole sequences with <EOS>: two (N,) int64 tensors -> (N, 34) token ids, 35 with a leading zero.
 
-        Raises ValueError for operands outside 0..10^10-1."""
+        Raises ValueError for operands outside 0..10^10-1, TypeError for other whole numbers than int64."""
         for name, operand in (("a", a), ("b", b)):
+            if operand.dtype != torch.int64:
+                raise TypeError(f"operand {name} must be a tensor of int64, not of {operand.dtype}: smaller kinds overflow")
             if operand.numel() and not 0 <= operand.min() <= operand.max() <= LARGEST:
                 raise ValueError(f"operand {name} must lie between 0 and {LARGEST}, "
                                  f"not {operand.min().item()} to {operand.max().item()}")
@@ -100,7 +104,7 @@ class Format:
         `generate` knows nothing of addition; swap the weights and the same loop does another task.
         """
         device, answers = next(model.parameters()).device, []
-        powers = 10 ** torch.arange(self.answer)
+        powers = 10 ** torch.arange(self.answer, device="cpu")
         for part_a, part_b in zip(a.split(batch_size), b.split(batch_size)):
             prompts = self.sequences(part_a, part_b)[:, :self.prompt].to(device)
             written = generate(model, prompts, self.answer)[:, self.prompt:].cpu()             # (N, 11)
@@ -160,6 +164,7 @@ def _pairs_with(kinds, generator):
     return tuple((digits * 10 ** torch.arange(DIGITS)[:, None]).sum(1).T.contiguous())
 
 
+@own_defaults()
 def stratified_pairs(per_ripple, seed):
     """Pairs by longest ripple: (a, b, ripple), `per_ripple` for each of 0..9, each also with its operands exchanged.
 
@@ -168,7 +173,7 @@ def stratified_pairs(per_ripple, seed):
     where it has k ripples of that length (it could have been made in k ways).
     Returns int64 tensors of 20 * per_ripple.
     """
-    generator = torch.Generator().manual_seed(seed)
+    per_ripple, generator = whole_number("per_ripple", per_ripple, 1), seeded_generator(seed)
     strata = []
     for ripple in range(DIGITS):
         kept_a = kept_b = torch.empty(0, dtype=torch.int64)
@@ -193,12 +198,13 @@ def stratified_pairs(per_ripple, seed):
     return a, b, longest_ripple(a, b)
 
 
+@own_defaults()
 def pattern_pairs(per_pattern, seed):
     """Every pattern of carries: (a, b, pattern). A pattern says of each of the ten columns whether a carry leaves it;
     all 1,024 occur, `per_pattern` times each. How a carry arises (generated or propagated) and the digits are drawn so
     that the pairs are uniform given their pattern. Returns int64 tensors of 1,024 * per_pattern; bit i: column i.
     """
-    generator = torch.Generator().manual_seed(seed)
+    per_pattern, generator = whole_number("per_pattern", per_pattern, 1), seeded_generator(seed)
     patterns = torch.arange(2**DIGITS).repeat_interleave(per_pattern)
     out = patterns[:, None] >> torch.arange(DIGITS) & 1                            # carry out of each column
     into = torch.cat([torch.zeros(len(out), 1, dtype=torch.int64), out[:, :-1]], dim=1)
@@ -218,6 +224,7 @@ def longest_nines(numbers):
     return longest
 
 
+@own_defaults()
 def sum_nines_pairs(per_run, seed):
     """Pairs by the longest run of nines in their sum: (a, b, run), `per_run` for each of 0..10, and their exchanges.
 
@@ -225,7 +232,7 @@ def sum_nines_pairs(per_run, seed):
     pair's sum is given a run in a uniformly drawn place, what b lacks is added to it, and the pair is kept if it is one.
     Returns int64 tensors of 22 * per_run.
     """
-    generator, strata = torch.Generator().manual_seed(seed), []
+    per_run, generator, strata = whole_number("per_run", per_run, 1), seeded_generator(seed), []
     for run in range(DIGITS + 1):
         kept = torch.empty(2, 0, dtype=torch.int64)
         while kept.shape[1] < per_run:
@@ -243,16 +250,14 @@ def sum_nines_pairs(per_run, seed):
     return a, b, longest_nines(a + b)
 
 
+@own_defaults()
 def uniform_weights(strata):
     """How often each stratum comes among uniform pairs. "ripple": probabilities of longest ripples 0..9, (10,) float64;
     "patterns": of the 1,024 patterns of carries, (1024,) float64. Exact, by a Markov chain over the columns."""
-    if strata == "patterns":
+    if one_of("strata", strata, ("ripple", "patterns")) == "patterns":
         out = torch.arange(2**DIGITS)[:, None] >> torch.arange(DIGITS) & 1
         into = torch.cat([torch.zeros(len(out), 1, dtype=torch.int64), out[:, :-1]], dim=1)
         return torch.where(into == out, 0.55, 0.45).double().prod(1)
-    if strata != "ripple":
-        raise ValueError(f"strata may be 'ripple' or 'patterns', not {strata!r}")
-
     def at_most(limit):                                        # states: no carry; a carry that has run 0..limit columns
         state = [1.0] + [0.0] * (limit + 1)
         for _ in range(DIGITS):
@@ -292,13 +297,14 @@ def carry_pairs(n, generator, largest_digits=DIGITS):
     return mixed_pairs(n, generator, largest_digits, 1.0)
 
 
+@own_defaults()
 def mixed_pairs(n, generator, largest_digits, carry_share):
     """n pairs, a share of them from the carry sampler and the others uniform: two (n,) int64.
 
     largest_digits and carry_share are numbers, or (n,) tensors (the shares on the CPU). Whatever they are, an
     example uses the same random numbers: so recipes that differ in them see the same stream where they agree.
     """
-    a, b, rest = _draw(n, generator)
+    a, b, rest = _draw(whole_number("n", n, 1), generator)
     device = a.device
     powers = 10 ** torch.arange(DIGITS + 1, device=device)
     digits = torch.as_tensor(largest_digits, device=device).expand(n)
@@ -312,6 +318,7 @@ def mixed_pairs(n, generator, largest_digits, carry_share):
     return uniform_a.index_copy(0, rows, structured[0]), uniform_b.index_copy(0, rows, structured[1])
 
 
+@own_defaults()
 def with_nines(a, b, generator, largest_digits, share, chance):
     """The pairs with, in a share of them, each of the lowest largest_digits columns turned into 9 + 9 by chance: two (n,).
 

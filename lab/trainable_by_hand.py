@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from _common import check_settings, not_negative, own_defaults, seeded_generator, word
 from lab.by_hand import CHOICES, CircuitConfig
 from lab.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
@@ -81,6 +82,7 @@ def by_hand(name):
     return (config.build() if isinstance(config, CircuitConfig) else _set(config)).eval()
 
 
+@own_defaults()
 def _set(config):
     rotary = isinstance(config, RotaryAdderConfig)
     design = _rotary_design(config) if rotary else _micro_design(config)
@@ -148,6 +150,7 @@ def _layer(config, design, D, scratch):
 # Attention of the micro-adders
 # ---------------------------------------------------------------------------------------------------------------------
 
+@own_defaults()
 def wanted_attention(W=10.0):
     """What the rows of `=`, Z0..Z9 are to look at: (11, 32), rows summing to 1, + and `=` together in column 10.
 
@@ -164,6 +167,7 @@ def wanted_attention(W=10.0):
     return wanted / (2 * W + 3)
 
 
+@own_defaults()
 def solve_positions(start, iterations=1500, W=10.0):
     """The 16 numbers (W_q, theta, the position of `=`) whose pattern is nearest to `wanted_attention`: ((16,), divergence).
 
@@ -201,13 +205,13 @@ def solve_positions(start, iterations=1500, W=10.0):
 # From set by hand to trained
 # ---------------------------------------------------------------------------------------------------------------------
 
+@own_defaults()
 def near(model, noise, seed):
     """A copy of a model whose every learned number is multiplied by 1 + noise * N(0, 1). Zeros stay zero."""
-    if not noise >= 0:
-        raise ValueError(f"noise must be at least 0, not {noise}")
+    noise = not_negative("noise", noise)
     copy = model.config.build(0)
     copy.load_state_dict(model.state_dict())
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     with torch.no_grad():
         for p in copy.parameters():
             p.mul_(1 + noise * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype))
@@ -221,9 +225,7 @@ class NearHandSet:
     noise: float = 0.01
 
     def __post_init__(self):
-        if self.name not in HAND_SET_CONFIGS or not self.noise >= 0:
-            raise ValueError(f"name may be one of {', '.join(HAND_SET_CONFIGS)} and noise at least 0, "
-                             f"not {self.name!r} and {self.noise}")
+        check_settings(self, name=word(*HAND_SET_CONFIGS), noise=not_negative)
 
     def build(self, seed=0):
         return near(by_hand(self.name), self.noise, seed)

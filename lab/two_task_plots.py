@@ -13,7 +13,7 @@ def plot_two_losses(groups, limit):
 
     groups: {task: runs}, each history with `excess`; limit: the last epoch drawn. Solid: learned by then; dashed: not.
     """
-    figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 3.4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 3.4), sharey=True, squeeze=False, layout="constrained")
     for i, (ax, (task, runs)) in enumerate(zip(axes[0], groups.items())):
         ax.hlines(range(6), 1, limit, color="#888888", linestyle=":", linewidth=0.8)
         labelled = set()
@@ -35,7 +35,7 @@ def plot_two_losses(groups, limit):
 
 def plot_times(groups, limit):
     """Kaplan-Meier curves with their 95 % intervals. groups: {label: (times, censored)}; limit: where observation ended."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6))
+    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     for i, (label, (times, censored)) in enumerate(groups.items()):
         curve = kaplan_meier(times, censored)
         curve.loc[len(curve)] = {**curve.iloc[-1].to_dict(), "time": limit}
@@ -54,7 +54,7 @@ def plot_two_maps(panels, size=3.7):
     panels: {title: (maps (layers, T, T), labels (T,), needed {row: positions})}; size: width of one map, in inches.
     """
     n_layers = max(len(maps) for maps, _, _ in panels.values())
-    figure, axes = plt.subplots(len(panels), n_layers, figsize=(size * n_layers, (size - 0.1) * len(panels) + 0.9), squeeze=False)
+    figure, axes = plt.subplots(len(panels), n_layers, figsize=(size * n_layers, (size - 0.1) * len(panels) + 0.9), squeeze=False, layout="constrained")
     for row, (task, (maps, labels, needed)) in enumerate(panels.items()):
         for layer, weights in enumerate(maps):
             ax = axes[row, layer]
@@ -80,7 +80,7 @@ def plot_scores(groups, uniform, names):
     """
     styles = {"untrained": {"marker": "o", "color": "#777777", "s": 9, "alpha": 0.6, "linewidths": 0}, "learned": {"marker": "o", "color": COLORS[0], "s": 42, "edgecolors": "white", "linewidths": 0.5},
               "not learned": {"marker": "X", "color": COLORS[1], "s": 56, "edgecolors": "white", "linewidths": 0.5}}
-    figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 4.1), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 4.1), sharey=True, squeeze=False, layout="constrained")
     for ax, (task, scores) in zip(axes[0], groups.items()):
         for line in (ax.axhline, ax.axvline):
             line(uniform[task], color="#888888", linestyle="--", linewidth=0.9)
@@ -98,7 +98,7 @@ def plot_pairs(panels, limit):
 
     panels: {title: (seeds, times from scratch, times after)}, infinity where it was never reached; drawn at the top.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels) + 0.4, 3.5), squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels) + 0.4, 3.5), squeeze=False, layout="constrained")
     for ax, (title, (seeds, scratch, after)) in zip(axes[0], panels.items()):
         seen = [time for time in (*scratch, *after) if math.isfinite(time)]
         top = max([1, *seen]) * 1.25

@@ -7,6 +7,7 @@ Both are padded to 15 tokens so that the answer begins at the same place:
 """
 import _common
 from _common import *
+from _common import own_defaults, whole_number
 
 VOCAB_SIZE = _common.VOCAB_SIZE + 2                                 # the shared vocabulary and two task tokens
 ADD, REV, PAD = VOCAB_SIZE - 2, VOCAB_SIZE - 1, VOCAB["<PAD>"]
@@ -19,13 +20,15 @@ def _whole(X, Y):
     return torch.cat([X, Y[:, -1:]], dim=1)                                        # (N, T) twice -> (N, T + 1)
 
 
+@own_defaults()
 def make_dataset(n, seed, n_addition=None):
     """n examples as (X, Y), two int64 tensors (n, 14): first the sums, half of the rows unless `n_addition` says, then
     the reversals. The draws are those of the shared datasets with the same seed.
 
     Raises ValueError where either task would get no row.
     """
-    n_addition = n // 2 if n_addition is None else n_addition
+    n = whole_number("n", n, 2)
+    n_addition = n // 2 if n_addition is None else whole_number("n_addition", n_addition)
     if not 1 <= n_addition < n:
         raise ValueError(f"each task needs at least one row: {n_addition} of {n} for addition is not possible")
     sums = _whole(*make_addition_dataset(n_addition, 3, seed))                     # (N1, 13)

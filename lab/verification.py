@@ -4,12 +4,14 @@ An adder is any function of two lists of whole numbers that returns the list of 
 an exception for a pair is a wrong answer). Nothing here is ever used to train or to choose a model.
 """
 import math
+import numbers
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from _common import whole_number
 from lab.fragility import right_sums
 from lab.stats import one_sided_lower
 from lab.ten_digits import (DIGITS, FORMATS, TEST_SEEDS, board_pairs, pattern_pairs, stratified_pairs, sum_nines_pairs,
@@ -57,16 +59,22 @@ class Verification:
 
 
 def verify(adder, per_ripple=1000, per_pattern=8, per_nines=200):
-    """Test an adder: a function of two lists of whole numbers that returns a list. See Verification."""
+    """Test an adder: a function of two lists of whole numbers that returns a list. See Verification.
+
+    per_ripple, per_pattern, per_nines: pairs per stratum. Raises ValueError for another number of answers than of sums.
+    """
     wrong_sums = []
+    per_ripple, per_pattern, per_nines = (whole_number(name, value, 1) for name, value in (
+        ("per_ripple", per_ripple), ("per_pattern", per_pattern), ("per_nines", per_nines)))
 
     def wrong(a, b):
         a, b = a.tolist(), b.tolist()
-        answers = list(adder(a, b))
+        answers = list(adder(list(a), list(b)))                # its own lists: what it does to them changes no question
         if len(answers) != len(a):
             raise ValueError(f"the adder gave {len(answers)} answers to {len(a)} sums")
-        wrong_sums.extend((x, y, z) for x, y, z in zip(a, b, answers) if z != x + y)
-        return torch.tensor([z != x + y for x, y, z in zip(a, b, answers)])
+        failed = [not _says(z, x + y) for x, y, z in zip(a, b, answers)]
+        wrong_sums.extend((x, y, _in_short(z)) for x, y, z, bad in zip(a, b, answers, failed) if bad and len(wrong_sums) < 10)
+        return torch.tensor(failed, device="cpu")
 
     a, b = board_pairs()
     board_wrong = wrong(a, b)
@@ -88,7 +96,27 @@ def verify(adder, per_ripple=1000, per_pattern=8, per_nines=200):
              for row in ripples.itertuples()]
     rate = float((ripples["weight"] * ripples["wrong"] / ripples["pairs"]).sum())
     return Verification(len(board_wrong) - int(board_wrong.sum()), len(board_wrong), ripples, patterns, nines, rate,
-                        float(sum(u * w for u, w in zip(upper, weights))), wrong_sums[:10])
+                        float(sum(u * w for u, w in zip(upper, weights))), wrong_sums)
+
+
+def _says(answer, total):
+    """Is an answer, whatever it is, this number? A number of numpy's or a tensor of one number will do."""
+    try:
+        value = answer.item() if hasattr(answer, "item") else answer
+    except Exception:                                          # more numbers than one, or none
+        return False
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and value == total
+
+
+def _in_short(answer):
+    """An answer as it can be shown: numbers as they are, anything else as a short text."""
+    if isinstance(answer, (int, float)):
+        return answer
+    try:
+        text = " ".join(str(answer).split())
+    except Exception as error:
+        text = f"a {type(answer).__name__} that cannot be shown ({type(error).__name__})"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def one_by_one(add, model, progress=False):
@@ -98,7 +126,7 @@ def one_by_one(add, model, progress=False):
         for x, y in tqdm(zip(a, b), total=len(a), unit="sum", disable=not progress, leave=False):
             try:
                 answers.append(add(model, x, y))
-            except Exception as error:                         # the board's rule
+            except (Exception, SystemExit) as error:           # the board's rule
                 answers.append(f"{type(error).__name__}: {error}")
         return answers
     return adder
@@ -106,7 +134,7 @@ def one_by_one(add, model, progress=False):
 
 def adder_of(model):
     """The adder that a model of this project is: greedy decoding in batches."""
-    return lambda a, b: FORMATS[model.config.format].answer_pairs(model, torch.tensor(a), torch.tensor(b)).tolist()
+    return lambda a, b: FORMATS[model.config.format].answer_pairs(model, *torch.tensor([a, b], device="cpu")).tolist()
 
 
 def read_off(model):
@@ -114,9 +142,9 @@ def read_off(model):
     and only what is wrong there is written anew, token by token. Greedy decoding parts from that after a first wrong
     digit only, if no row of the model sees what stands after it."""
     def adder(a, b, batch_size=2048):
-        a, b = torch.tensor(a), torch.tensor(b)
+        a, b = torch.tensor([a, b], device="cpu")
         answers = a + b
-        for part in torch.arange(len(a)).split(batch_size):
+        for part in torch.arange(len(a), device="cpu").split(batch_size):
             wrong = part[~right_sums(model, a[part], b[part])]
             if len(wrong):
                 answers[wrong] = FORMATS[model.config.format].answer_pairs(model, a[wrong], b[wrong])

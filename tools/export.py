@@ -9,6 +9,7 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -19,12 +20,13 @@ from lab.counting import board_count, strict_count
 from lab.store import DamagedRun
 from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
 
-LEFT_OUT = {"build", "label", "n_targets", "position_only", "position_only_parts", "columns"}      # only training uses them
-SHARED = [_common._whole_number, _common._device_of, _common.generate, ten_digits.digits_of, ten_digits.Format]
+LEFT_OUT = {"build", "label", "n_targets", "position_only", "position_only_parts", "columns",      # only training uses them
+            "__post_init__"}                                   # the settings that are written have passed it
+SHARED = [_common._plain, _common.whole_number, _common.seed_number, _common.true_or_false, _common.seeded_generator,
+          _common._device_of, _common.generate, ten_digits.digits_of, ten_digits.Format]
 DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adder.MicroAdder, micro_adder.rotate_pairs,
                                         micro_adder.check_tokens, micro_adder._start],
-               rotary_adder.RotaryAdder: [rotary_adder._pairs_as_tuples, rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder,
-                                          micro_adder.check_tokens],
+               rotary_adder.RotaryAdder: [rotary_adder.RotaryAdderConfig, rotary_adder.RotaryAdder, micro_adder.check_tokens],
                by_hand.HandSetCircuit: [by_hand.PaddedFormat, by_hand.CircuitConfig, by_hand.Trace, by_hand.HandSetCircuit,
                                         micro_adder.check_tokens],
                other_circuits.PrefixAdder: [other_circuits.PrefixConfig, other_circuits.PrefixAdder, other_circuits._numbers,
@@ -35,8 +37,9 @@ DEFINITIONS = {micro_adder.MicroAdder: [micro_adder.MicroAdderConfig, micro_adde
                small_transformer.SmallTransformer: [small_transformer.SmallTransformerConfig, micro_adder.check_tokens,
                                                     _common.Attention, small_transformer.SmallBlock,
                                                     small_transformer.SmallTransformer]}
-CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"), ten_digits: ("DIGITS", "LARGEST"), micro_adder: ("CONTEXT", "SPECIALS"),
-             by_hand: ("PADDED_CONTEXT", "SHARPENED"), other_circuits: ("DOUBLE",), rotary_adder: ("WIDE_SIZES",)}
+CONSTANTS = {_common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS", "LARGEST_SEED"), ten_digits: ("DIGITS", "LARGEST"),
+             micro_adder: ("CONTEXT", "SPECIALS"), by_hand: ("PADDED_CONTEXT", "SHARPENED"), other_circuits: ("DOUBLE",),
+             rotary_adder: ("WIDE_SIZES",), small_transformer: ("BY_WIDTH",)}
 HAND_SET = {model.config.label: model for model in [
     other_circuits.PrefixAdder(), other_circuits.PrefixAdder(other_circuits.PrefixConfig(window=4)),
     other_circuits.WholeSumAdder(),
@@ -47,7 +50,7 @@ HAND_SET |= {name if name.startswith("circuit") else f"{name}-by-hand": trainabl
 
 def source_of(definition):
     """The source of a function or class, less the methods that only training uses."""
-    text = textwrap.dedent(inspect.getsource(definition))
+    text = re.sub(r"^ *@own_defaults\(\)\n", "", textwrap.dedent(inspect.getsource(definition)), flags=re.MULTILINE)
     lines, node = text.splitlines(), ast.parse(text).body[0]
     for method in reversed(getattr(node, "body", [])):
         if isinstance(node, ast.ClassDef) and getattr(method, "name", None) in LEFT_OUT:
@@ -68,7 +71,6 @@ def submission(model, architecture, tricks=(), author=""):
     metadata = {"name": f"{type(model).__name__} {board_count(model)}", "author": author, "params": board_count(model),
                 "strict_params": strict_count(model), "architecture": architecture, "tricks": list(tricks)}
     constants = [f"{name} = {getattr(module, name)!r}" for module, names in CONSTANTS.items() for name in names]
-    constants.append(f"CHOICES = {getattr(sys.modules[type(model).__module__], 'CHOICES', {})!r}")
     build = [f"SETTINGS = {settings!r}", f"FORMAT = {ten_digits.FORMATS[config.format]!r}", f"METADATA = {metadata!r}",
              "WEIGHTS = {\n" + "".join(f"    {name!r}: {value!r},\n" for name, value in weights.items()) + "}"]
     functions = f'''
@@ -92,7 +94,7 @@ def add(model, a: int, b: int) -> int:
     head = f'"""{metadata["name"]}: an adder of two ten-digit numbers. Written by tools/export.py; needs only torch."""'
     imports = ("import math\nfrom dataclasses import dataclass\nfrom typing import NamedTuple\n\n"
                "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n")
-    definitions = [source_of(d).replace("np.integer", "int") for d in SHARED + DEFINITIONS[type(model)]]
+    definitions = [source_of(d) for d in SHARED + DEFINITIONS[type(model)]]
     return "\n".join([head, imports, *constants, "\n", "\n\n\n".join(definitions), "\n", *build, functions])
 
 

@@ -117,7 +117,7 @@ def test_format_generate_and_bad_input():
     sequence = format.sequences(torch.tensor([123]), torch.tensor([9_000_000_077]))
     assert sequence[0].tolist() == [0, 3, 2, 1, *[0] * 16, 7, 7, *[0] * 7, 9, 0, 0, 0, 2, *[0] * 6, 9, 0]
     assert torch.equal(generate(model, sequence[:, :31], 11), sequence)
-    with pytest.raises(ValueError, match="counted may be one of 12, 10, 8, 6, not 7"):
+    with pytest.raises(ValueError, match="unknown counted 7: it may be one of 12, 10, 8, 6"):
         CircuitConfig(counted=7)
     with pytest.raises(ValueError, match="1 to 41 tokens"):
         model(torch.zeros(1, 42, dtype=torch.int64))

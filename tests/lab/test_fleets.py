@@ -226,7 +226,7 @@ def test_the_command(tmp_path, capsys):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="seeds must be distinct"):
+    with pytest.raises(ValueError, match="each once"):
         Fleet(short("57"), [1, 1])
     with pytest.raises(ValueError, match="multiple of evaluate_every"):
         Recipe(steps=100, evaluate_every=60)

@@ -169,7 +169,7 @@ def test_seeds_and_generic_decoding():
 def test_bad_input():
     with pytest.raises(ValueError, match="unknown micro-adder '58'"):
         micro_adder("58")
-    with pytest.raises(ValueError, match="norm may be one of shared, separate, scalar, ones, not 'batch'"):
+    with pytest.raises(ValueError, match="unknown norm 'batch': it may be one of shared, separate, scalar, ones"):
         MicroAdderConfig(norm="batch")
     with pytest.raises(ValueError, match="tied to the head needs one head of v_dim 5"):
         MicroAdderConfig(v_dim=4)

@@ -91,7 +91,7 @@ def test_impossible_designs_are_refused(population):
         importance_error(wrong, -np.ones(len(wrong)), 10)
     with pytest.raises(ValueError, match="between 0 and 1"):
         miss_probability(1.5, 10)
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
         cases_needed(0)
 
 

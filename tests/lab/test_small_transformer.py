@@ -276,7 +276,7 @@ def test_the_published_second_pass():
     assert recipe.lr_at(8_000) == pytest.approx(expected) and expected > 0.00499
     recipe = second_pass.second_pass("763-00000000", SMALL_TRANSFORMERS["763"], "cosine", 0.01, 256, "ten").recipe
     assert (recipe.lr_at(159), recipe.lr_at(8_000)) == pytest.approx((0.005, 0.0001)) and recipe.digit_counts == "largest"
-    with pytest.raises(ValueError, match="schedule may be one of flat, cosine, published"):
+    with pytest.raises(ValueError, match="unknown schedule 'steep': it may be one of flat, cosine, published"):
         second_pass.second_pass("763-00000000", SMALL_TRANSFORMERS["763"], "steep")
 
 
@@ -293,11 +293,11 @@ def test_main_effects_are_found_seed_by_seed():
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ValueError, match="gelu may be one of exact, tanh, not 'relu'"):
+    with pytest.raises(ValueError, match="unknown gelu 'relu': it may be one of exact, tanh"):
         SmallTransformerConfig(gelu="relu")
-    with pytest.raises(ValueError, match="norm_eps and embedding_std must be positive"):
+    with pytest.raises(ValueError, match="must be above 0"):
         SmallTransformerConfig(norm_eps=0.0)
-    with pytest.raises(ValueError, match="loss_on may be one of answers, all"):
+    with pytest.raises(ValueError, match="unknown loss_on .*: it may be one of answers, all"):
         short("763", loss_on="digits")
     with pytest.raises(ValueError, match="schedule_steps must be at least steps"):
         short("763", schedule_steps=10)

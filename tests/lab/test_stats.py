@@ -190,17 +190,17 @@ def test_percent_interval_rounds_outwards():
 
 
 @pytest.mark.parametrize("call, error, says", [
-    (lambda: exact_interval(5, 3), ValueError, "5 of 3"),
-    (lambda: exact_interval(-1, 3), ValueError, "between 0 and n"),
+    (lambda: exact_interval(5, 3), ValueError, "between 0 and 3, not 5"),
+    (lambda: exact_interval(-1, 3), ValueError, "between 0 and 3, not -1"),
     (lambda: exact_interval(0, 0), ValueError, "at least 1"),
     (lambda: exact_interval(0.5, 3), TypeError, "a count, not a share"),
     (lambda: exact_interval(True, 3), TypeError, "whole number"),
     (lambda: exact_interval(1, 3, level=95), ValueError, "not 95"),
-    (lambda: one_sided_lower(1, 3, level=0), ValueError, "between 0 and 1"),
+    (lambda: one_sided_lower(1, 3, level=0), ValueError, "above 0 and below 1, not 0"),
     (lambda: rule_of_three(0), ValueError, "at least 1"),
     (lambda: mean_interval([1]), ValueError, "at least two"),
     (lambda: mean_interval([1, math.nan]), ValueError, "finite"),
-    (lambda: jackknife_interval(len, 2), ValueError, "three units, not 2"),
+    (lambda: jackknife_interval(len, 2), ValueError, "units) must be at least 3, not 2"),
     (lambda: kaplan_meier([1, 2], [True]), ValueError, "(2,) and (1,)"),
     (lambda: kaplan_meier([], []), ValueError, "at least 1"),
     (lambda: kaplan_meier([1, math.inf], [False, True]), ValueError, "last one observed"),
@@ -211,7 +211,7 @@ def test_percent_interval_rounds_outwards():
     (lambda: holm([]), ValueError, "between 0 and 1"),
     (lambda: holm([0.2, 1.2]), ValueError, "1.2"),
     (lambda: percent(41), ValueError, "not 41"),
-    (lambda: percent_interval(0.5, 0.4), ValueError, "0.5 and 0.4"),
+    (lambda: percent_interval(0.5, 0.4), ValueError, "between 0.5 and 1, not 0.4"),
 ])
 def test_bad_input_is_refused_by_name(call, error, says):
     with pytest.raises(error) as caught:

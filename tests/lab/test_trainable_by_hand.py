@@ -82,7 +82,7 @@ def test_near():
     assert one.write[0].item() == 0                                                  # zeros stay
     with pytest.raises(ValueError, match="noise must be at least 0"):
         near(model, -1, 0)
-    with pytest.raises(ValueError, match="name may be one of r25"):
+    with pytest.raises(ValueError, match="unknown name .*: it may be one of r25"):
         NearHandSet("57-by-hand", 0.1)
     with pytest.raises(ValueError, match="no weights set by hand for '74'"):
         by_hand("74")
