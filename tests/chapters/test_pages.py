@@ -1,6 +1,7 @@
 """The built pages: checked as files, and opened in headless Chromium from disk (and served, where Quarto made them)."""
 import functools
 import http.server
+import itertools
 import re
 import threading
 
@@ -276,13 +277,19 @@ def test_a_margin_note_stands_in_the_margin_and_on_phones_in_the_text(small_book
 
 @pytest_browser
 @pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
-def test_quartos_pages_open_when_served(own_small_book, open_page):
+def test_quartos_pages_open_and_can_be_read_when_served(own_small_book, open_page):
     folder = build(own_small_book, "quarto", "reader")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for path in sorted(folder.rglob("*.html")):
-            if "site_libs" not in path.parts:
-                page = open_page(f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}")
+        pages = [path for path in sorted(folder.rglob("*.html")) if "site_libs" not in path.parts]
+        for scheme, width in itertools.product(("light", "dark"), (1400, 768, 390)):
+            page = open_page("about:blank", {"width": width, "height": 900}, color_scheme=scheme)
+            for path in pages:
+                page.goto(f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}")
                 page.wait_for_load_state("networkidle")
+                page.evaluate(OPEN_FOLDED)
+                page.wait_for_timeout(300)  # what folds moves
+                faults = [page.evaluate(script) for script in (CONTRAST, SIDEWAYS, CUT_OFF)]
+                assert faults == [[], [], []], f"{path.name}, {scheme}, {width} px"
         server.shutdown()
