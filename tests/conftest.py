@@ -109,9 +109,8 @@ def find_browser():
 
 
 @pytest.fixture(scope="module")
-def browser(small_book, built_book):
-    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure. The books come
-    first: while Playwright runs, no notebook can be executed in this process (and none later: so it ends with the module)."""
+def bare_browser():
+    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure."""
     from playwright.sync_api import Error, sync_playwright
     with sync_playwright() as playwright:
         try:
@@ -125,3 +124,10 @@ def browser(small_book, built_book):
             pytest.skip(reason)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser(small_book, built_book, bare_browser):
+    """The browser when the books are built: while Playwright runs, no notebook can be executed in this process (and none
+    later: so it ends with the module)."""
+    return bare_browser

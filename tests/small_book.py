@@ -24,7 +24,7 @@ google-scholar: true
 
 # Preface {.unnumbered}
 
-Welcome. Begin with @sec-sampler.
+Welcome. Begin with @sec-sampler, and end with @sec-how-computed.
 """
 
 FIRST = '''# Every construct once {#sec-sampler}

@@ -384,6 +384,7 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
     is_references = draft.page.stem == "references"
     cited = sorted({key for each in drafts for key in each.citations})
     description = draft.tree["meta"].get("description-meta", {}).get("c", "")
+    description = description if isinstance(description, str) else plain_text(description)
     meta = {"title": {"t": "MetaInlines", "c": draft.title}, "link-citations": {"t": "MetaBool", "c": True}}
     if is_references:
         citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0,
@@ -402,7 +403,7 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
                  "sidebar": sidebar(draft, drafts), "toc-title": config["format"]["html"].get("toc-title", "Contents"),
                  "previous": neighbour(draft, drafts, position - 1, "prev"),
                  "next": neighbour(draft, drafts, position + 1, "next"),
-                 "description": html.escape(description if isinstance(description, str) else plain_text(description)),
+                 "description": html.escape(book["description"].strip() if position == 0 else description),
                  "favicon": book["favicon"], "cover": book["cover-image"], "cover-alt": html.escape(book["cover-image-alt"]),
                  "author": html.escape(book["author"]), "book-description": html.escape(book["description"]) if position == 0 else "",
                  "canonical": f"{book['site-url'].rstrip('/')}/{draft.page.output}" if "site-url" in book else "",

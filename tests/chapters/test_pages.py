@@ -1,10 +1,12 @@
 """The built pages: checked as files, and opened in headless Chromium from disk (and served, where Quarto made them)."""
 import functools
 import http.server
+import itertools
 import re
 import threading
 
 import pytest
+from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
 
 from tools.build import build, find_quarto
 from tools.check_pages import check_pages, list_secrets
@@ -140,8 +142,7 @@ def test_no_page_is_wider_than_a_phone(folder, open_page):
     page = open_page(addresses(folder)[0], PHONE)
     for address in addresses(folder):
         page.goto(address)
-        widths = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert widths[0] <= widths[1], f"{address} scrolls sideways: {widths}"
+        assert page.evaluate(SIDEWAYS) == [] and page.evaluate(CUT_OFF) == [], address
 
 
 @pytest_browser
@@ -206,32 +207,6 @@ def test_the_theme_follows_the_system_until_it_is_chosen(folder, open_page, syst
     assert page.evaluate(dark) == (system == "light"), "the choice holds on one page only"
 
 
-CONTRAST = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const luminance = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
-    .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-  const over = ([r, g, b, alpha = 1], below) => [r, g, b].map((c, i) => alpha * c + (1 - alpha) * below[i]);
-  const ground = (element) => {
-    const own = element ? parse(getComputedStyle(element).backgroundColor) : [255, 255, 255];
-    return own.length < 4 || own[3] === 1 ? own : over(own, ground(element.parentElement));
-  };
-  const low = new Set();
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || !element.checkVisibility() || element.closest("script")) continue;
-    const style = getComputedStyle(element);
-    const below = ground(element);
-    const [one, other] = [luminance(over(parse(style.color), below)), luminance(below)].sort((a, b) => b - a);
-    const ratio = (one + .05) / (other + .05);
-    const size = parseFloat(style.fontSize);
-    const large = size >= 24 || size >= 18.66 && Number(style.fontWeight) >= 700;
-    if (ratio < (large ? 3 : 4.5)) low.add(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
-  }
-  return [...low];
-}"""
-
-
 @pytest_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(folder, open_page, scheme):
@@ -239,7 +214,7 @@ def test_text_has_contrast(folder, open_page, scheme):
     page = open_page(addresses(folder)[0], color_scheme=scheme)
     for address in addresses(folder):
         page.goto(address)
-        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        page.evaluate(OPEN_FOLDED)
         assert page.evaluate(CONTRAST) == [], address
 
 
@@ -302,13 +277,19 @@ def test_a_margin_note_stands_in_the_margin_and_on_phones_in_the_text(small_book
 
 @pytest_browser
 @pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
-def test_quartos_pages_open_when_served(own_small_book, open_page):
+def test_quartos_pages_open_and_can_be_read_when_served(own_small_book, open_page):
     folder = build(own_small_book, "quarto", "reader")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for path in sorted(folder.rglob("*.html")):
-            if "site_libs" not in path.parts:
-                page = open_page(f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}")
+        pages = [path for path in sorted(folder.rglob("*.html")) if "site_libs" not in path.parts]
+        for scheme, width in itertools.product(("light", "dark"), (1400, 768, 390)):
+            page = open_page("about:blank", {"width": width, "height": 900}, color_scheme=scheme)
+            for path in pages:
+                page.goto(f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}")
                 page.wait_for_load_state("networkidle")
+                page.evaluate(OPEN_FOLDED)
+                page.wait_for_timeout(300)  # what folds moves
+                faults = [page.evaluate(script) for script in (CONTRAST, SIDEWAYS, CUT_OFF)]
+                assert faults == [[], [], []], f"{path.name}, {scheme}, {width} px"
         server.shutdown()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 
 from tools import build as build_module
@@ -150,6 +151,41 @@ def test_search_index_is_a_plain_script_with_every_section(small_book):
     places = [place for _, _, place, _ in entries]
     assert "chapters/01-first.html#sec-label" in places and "index.html" in places
     assert [place for _, _, place, body in entries if "pangolins" in body] == ["chapters/02-second.html"]
+
+
+def test_the_book_is_cited_as_it_calls_itself():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    book = read_config(ROOT)["book"]
+    assert cited["title"] == f"{book['title']}: {book['subtitle']}"
+    assert [author["name"] for author in cited["authors"]] == [book["author"]]
+    assert f"Version {cited['version']}," in book["page-footer"]["right"]
+
+
+def test_pages_say_what_they_are(small_book):
+    front, chapter = (page(small_book / "_book", name) for name in ("index.html", "chapters/01-first.html"))
+    book = read_config(small_book)["book"]
+    assert front.select_one("meta[name=description]")["content"] == book["description"].strip()
+    assert chapter.select_one("meta[name=description]")["content"] == "The first sentence says it."
+    for each, to_root in ((front, ""), (chapter, "../")):
+        assert each.html["lang"] == "en" and each.select_one("meta[name=author]")["content"] == book["author"]
+        assert each.select_one("link[rel=icon]")["href"] == to_root + book["favicon"]
+        assert each.select_one("meta[property='og:image']")["content"] == to_root + book["cover-image"]
+        assert re.search(r"CC BY 4\.0, code MIT.*Version \S+, built 20\d\d-\d\d-\d\d", words(each.footer))
+        assert not each.select("link[rel=canonical]"), "no address is configured"
+    assert front.select_one("img.cover")["alt"] == book["cover-image-alt"]
+
+
+def test_an_address_gives_canonical_links(own_small_book):
+    change(own_small_book / "_quarto.yml", "book:\n", "book:\n  site-url: https://example.org/book/\n")
+    folder = build(own_small_book, "pandoc", "reader")
+    assert page(folder, "chapters/01-first.html").select_one("link[rel=canonical]")["href"] == \
+        "https://example.org/book/chapters/01-first.html"
+
+
+def test_an_unnumbered_page_refers_to_chapters_by_name(small_book):
+    """As Quarto does: it numbers nothing there."""
+    assert [words(a) for a in page(small_book / "_book", "index.html").select("a.quarto-xref")] == [
+        "1 Every construct once", "Appendix A — How it was computed"]
 
 
 # -- What stops the build ------------------------------------------------------------------------------------------
