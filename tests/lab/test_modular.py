@@ -127,7 +127,8 @@ def test_no_later_token_is_seen():
     model = new_model(TINY)
     tokens = torch.tensor([[3, 4, 11], [3, 5, 11]])
     logits = model(tokens)
-    assert torch.equal(logits[0, 0], logits[1, 0]) and not torch.equal(logits[0, 1], logits[1, 1])
+    later = (logits[0] - logits[1]).abs().amax(1)               # (3,): other rows of a product of matrices may be added in another
+    assert later[0] < 1e-5 < 1e-3 < later[1]                    # order, so that "not seen" is a matter of rounding
 
 
 # -- TransformerLens
@@ -221,10 +222,12 @@ def test_the_final_measures_are_those_of_the_trained_model(tiny):
     logits, test = modular_runs.grids(model)[1], modular_split(TINY)[1]
     table = ablation_table(logits, keys, test).set_index("kept")["accuracy"]
     final = tiny.result["final"]
+    # The measures were taken on float32 weights, and these are float16: a number moves by up to 5e-4 of its size, and neurons at
+    # the border of their ReLU change sides. That tells most in the gradients, which jump there.
     assert final["accuracy"] == table["all"] and final["r2"] == pytest.approx(cosine_fit(logits, keys)[1], abs=2e-3)
-    assert final["without_keys"] == pytest.approx(table["all but the key frequencies"], abs=0.02)      # weights are float16 now
+    assert final["without_keys"] == pytest.approx(table["all but the key frequencies"], abs=0.02)
     assert final["only_keys"] == pytest.approx(table["only the key frequencies"], abs=0.02)
-    assert final["gradient_symmetricity"] == pytest.approx(gradient_symmetricity(model), abs=2e-3)
+    assert final["gradient_symmetricity"] == pytest.approx(gradient_symmetricity(model), abs=0.02)
     assert final["distance_irrelevance"] == pytest.approx(distance_irrelevance(logits), abs=2e-3)
     old = dataclasses.replace(tiny, result={"key_frequencies": keys})
     assert old.final == pytest.approx(final, abs=0.02)
@@ -366,7 +369,7 @@ def test_the_books_arms():
 @pytest.mark.parametrize("settings, message", [
     ({"p": 15}, "odd prime"), ({"p": 2}, "odd prime"), ({"fraction": 1.0}, "fraction must leave"), ({"fraction": 0}, "fraction must leave"),
     ({"d_model": 30}, "multiple of n_heads"), ({"epochs": 150}, "multiple of measure_every"), ({"architecture": "rnn"}, "one of transformer, mlp"),
-    ({"task": "addition"}, "task must be")])
+    ({"task": "addition"}, "unknown task")])
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         ModularConfig(**settings)
