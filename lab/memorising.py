@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from _common import check_settings, real_number, share
+from _common import check_settings, real_number
 
 __all__ = "OUTCOMES Thresholds THRESHOLDS Milestones milestones outcome outcome_table".split()
 
@@ -23,7 +23,7 @@ class Thresholds:
     delay: float = 2.0              # epochs to generalise, in units of the epochs to fit
 
     def __post_init__(self):
-        check_settings(self, fitted=share, generalised=share, unready=share, delay=real_number)
+        check_settings(self, **dict.fromkeys(("fitted", "generalised", "unready", "delay"), real_number))
         if not (0 < self.unready < self.generalised <= 1 and 0 < self.fitted <= 1 and self.delay >= 1):
             raise ValueError(f"thresholds need 0 < unready < generalised <= 1, 0 < fitted <= 1 and delay >= 1, not {self}")
 

@@ -38,10 +38,10 @@ def _of_length(name, value, length):
 
 
 def _range(name, value):
-    low, high = (real_number(f"a number of {name}", number) for number in _of_length(name, value, 2))
-    if low > high:
-        raise ValueError(f"{name}: a number starts uniform between a lower and an upper one, not between {(low, high)}")
-    return low, high
+    numbers = tuple(real_number(f"a number of {name}", number) for number in value)
+    if len(numbers) != 2 or numbers[0] > numbers[1]:
+        raise ValueError(f"{name}: a number starts uniform between a lower and an upper one, not between {numbers}")
+    return numbers
 
 
 def _start(name, value):
@@ -83,7 +83,8 @@ class RotaryAdderConfig:
 
     def __post_init__(self):
         check_settings(self, **{name: word(*allowed) for name, allowed in CHOICES.items()}, scratch=word(0, 1, 2),
-                       window=or_none(positive_whole), period=positive, S_start=_start, phi_start=_range,
+                       window=or_none(positive_whole), period=positive, S_start=_start,
+                       phi_start=lambda name, value: _range(name, _of_length(name, value, 2)),
                        arc_start=lambda name, value: tuple(_start(name, start) for start in _of_length(name, value, 3)))
         if self.write == "scratch" and not self.scratch:
             raise ValueError("scratch must be at least 1 where it is written to, not 0")

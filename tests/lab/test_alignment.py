@@ -110,7 +110,7 @@ def test_untrained_models_lie_at_the_even_value():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="addition or reversal"):
+    with pytest.raises(ValueError, match="one of addition, reversal"):
         needed_positions("sorting", 5)
     with pytest.raises(ValueError, match="at least 1"):
         needed_positions("reversal", 0)

@@ -164,7 +164,7 @@ def test_one_decoding_loop_and_one_export_for_all(tmp_path):
 def test_bad_input():
     with pytest.raises(ValueError, match="unknown value 'tied': it may be one of own, write, head"):
         RotaryAdderConfig(value="tied")
-    with pytest.raises(ValueError, match="scratch may be 0, 1 or 2"):
+    with pytest.raises(ValueError, match="scratch must be at least 1 where it is written to"):
         RotaryAdderConfig(scratch=0, write="scratch")
 
 

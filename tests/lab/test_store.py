@@ -165,9 +165,9 @@ def test_a_new_setting_with_its_old_behaviour_as_default_voids_nothing():
 def test_bad_configurations_are_refused():
     with pytest.raises(TypeError, match="needs a RunConfig"):
         runs.finished_run({"seed": 42})
-    with pytest.raises(ValueError, match="addition, reversal or both"):
+    with pytest.raises(ValueError, match="it may be one of addition, reversal, both"):
         RunConfig(task="division")
-    with pytest.raises(ValueError, match="independent or disjoint"):
+    with pytest.raises(ValueError, match="it may be one of independent, disjoint"):
         RunConfig(split="leaky")
     with pytest.raises(TypeError, match="dataclass"):
         store.run_name({"seed": 42})

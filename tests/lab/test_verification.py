@@ -123,3 +123,87 @@ def test_a_stored_seed_is_exported(tmp_path, capsys):
             export.model_of(name, tmp_path)
     with pytest.raises(TypeError, match="only MicroAdder, RotaryAdder, .* can be exported"):
         export.submission(torch.nn.Identity(), "")
+
+
+# -- files of strangers
+
+ADD = "def add(model, a, b):\n    return a + b\n"
+GOOD = "def build_model():\n    return None, {'name': 'x'}\n" + ADD
+
+
+def verify_text(folder, text, name="mine.py"):
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return verify_tool.verify_file(folder / name, per_ripple=2, per_pattern=1)
+
+
+def test_neighbours_come_before_the_projects_own_modules(tmp_path):
+    """Modules, data and checkpoints beside a submission, under names that the project and an earlier submission have, too."""
+    before, path = dict(sys.modules), list(sys.path)
+    for word in ("first", "second"):
+        folder = tmp_path / word
+        for package in ("model", "tools", "lab"):
+            (folder / package).mkdir(parents=True)
+            (folder / package / "__init__.py").write_text(f"word = {word!r}\nclass Adder: pass\n")
+        (folder / "data.py").write_text("def encode(a, b): return a, b\n")
+        (folder / "weights.txt").write_text(word)
+        metadata, result = verify_text(folder, (
+            "from dataclasses import dataclass\nfrom model import Adder, word\nimport tools, lab\nfrom data import encode\nimport torch\n"
+            "torch.set_default_dtype(torch.float64)\n"
+            "@dataclass\nclass Settings:\n    size: int = 1\n"
+            "def build_model():\n    return Adder(), {'words': [word, tools.word, lab.word, open('weights.txt').read()], 'size': Settings().size}\n"
+            "def add(model, a, b):\n    import model as own, data\n    assert isinstance(model, own.Adder)\n    return sum(encode(a, b))\n"))
+        assert metadata["words"] == [word] * 4 and result.passes_board and result.passes_strata
+    assert sys.path == path and torch.get_default_dtype() == torch.float32
+    assert {name: module for name, module in sys.modules.items() if name in before} == before and "model" not in sys.modules
+
+
+@pytest.mark.parametrize("text, message", [
+    ("import nosuchpackage\n" + GOOD, "mine.py imports 'nosuchpackage', which is neither installed nor stands beside the file"),
+    ("from .model import Adder\n" + GOOD, "write `import model`"),
+    ("from math import nosuchname\n" + GOOD, "could not import"),
+    ("import torch\ndef build_model():\n    return torch.load('w.pt'), {}\n" + ADD, "build_model.. of mine.py needs a file that is not there: w.pt"),
+    ("def build_model():\n    return object()\n" + ADD, "must return a pair, .model, metadata., not one object"),
+    ("def build_model():\n    return 1, {}, 3\n" + ADD, "must return a pair, .model, metadata., not 3 values"),
+    ("def build_model():\n    return None, 'adder'\n" + ADD, "must be a dictionary, such as .*, not one str"),
+    ("def build_model(size):\n    return None, {}\n" + ADD, "build_model.. of mine.py stopped with TypeError: .*missing 1 required"),
+    ("def build_model():\n    raise RuntimeError('boom')\n" + ADD, "stopped with RuntimeError: boom .line 2."),
+    ("def build_model(:\n", "no Python that can be read: .*, line 1 of mine.py"), ("\0\0", "no Python that can be read"),
+    (b"\xff\xfe\x01", "no Python that can be read"), ("import sys\nsys.exit(0)\n", "mine.py stopped with SystemExit: 0 .line 2."),
+    ("", "mine.py has no function build_model"), (GOOD + "add_many = 3\n", "add_many in mine.py is no function"),
+    (GOOD + "def add_many(model, a, b):\n    raise ValueError('no')\n", "add_many.. of mine.py stopped with ValueError: no"),
+    (GOOD + "def add_many(model, a, b):\n    return 3\n", "add_many.. of mine.py stopped with TypeError"),
+    (GOOD + "def add_many(model, a, b):\n    return a[:1]\n", "gave 1 answers")])
+def test_what_is_no_submission_is_refused_in_a_sentence(tmp_path, capsys, text, message):
+    with pytest.raises(ValueError, match=message):
+        verify_text(tmp_path, text)
+    with pytest.raises(SystemExit) as stopped:
+        verify_tool.main([str(tmp_path / "mine.py"), "--per-ripple", "1"])
+    assert stopped.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_files_that_are_no_submissions_are_refused(tmp_path):
+    for path, message in ((tmp_path, "there is no file"), (tmp_path / "none.py", "there is no file")):
+        with pytest.raises(ValueError, match=message):
+            verify_tool.verify_file(path)
+    with pytest.raises(ValueError, match="mine.txt is no .py file"):
+        verify_text(tmp_path, GOOD, "mine.txt")
+    (tmp_path / "good.py").write_text(GOOD)
+    with pytest.raises(ValueError, match="per_ripple must be at least 1, not 0"):
+        verify_tool.verify_file(tmp_path / "good.py", per_ripple=0)
+
+
+@pytest.mark.parametrize("body, right", [
+    ("return a + b", True), ("return float(a + b)", True), ("import numpy; return numpy.int64(a + b)", True),
+    ("import torch; return torch.tensor([a + b])", True), ("raise KeyError(a)", False), ("import sys; sys.exit(0)", False),
+    ("import torch; return torch.tensor([a, b])", False), ("return None", False), ("return str(a + b)", False),
+    ("return type('Any', (), {'__eq__': lambda self, other: True})()", False),
+    ("return type('Dumb', (), {'__str__': lambda self: 1 / 0})()", False)])
+def test_an_answer_is_right_only_if_it_is_the_number(tmp_path, body, right):
+    _, result = verify_text(tmp_path, f"def build_model():\n    return None, {{}}\ndef add(model, a, b):\n    {body}\n")
+    assert result.passes_board is right and result.passes_strata is right and len(result.wrong) == (0 if right else 10)
+    assert result.report()
+
+
+def test_answers_cannot_change_the_questions(tmp_path):
+    _, result = verify_text(tmp_path, GOOD + "def add_many(model, a, b):\n    a[:] = b[:] = [0] * len(a)\n    return a\n")
+    assert result.passes_board and not result.passes_strata
