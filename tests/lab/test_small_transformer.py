@@ -266,7 +266,8 @@ def test_second_passes_start_where_the_first_ended(quick, tmp_path, capsys):
     assert len(table) == 16 and table["board_before"].tolist() == 8 * first.outcomes["board_right"].tolist()
     alone = Fleet(control, [1], start=start[:1]).run(progress=False)
     stored = sweeps.read_sweep(control, tmp_path).model(1)
-    assert torch.equal(torch.cat([p.detach().flatten() for p in stored.parameters()]), alone.final[0])
+    far = (torch.cat([p.detach().flatten() for p in stored.parameters()]) - alone.final[0]).abs()
+    assert float(far.median()) < 1e-5 and float(far.max()) < 5e-3              # see agreement.py
 
 
 def test_the_published_second_pass():
