@@ -11,7 +11,7 @@ DISTURB = f"""
 import sys
 sys.path.append({str(ROOT / "tests")!r})
 import disturbed
-disturbed.disturb()
+disturbed.disturb(but_for="11-weights-by-hand")
 sys.path.remove({str(ROOT / "tests")!r})
 del sys, disturbed
 """
