@@ -100,7 +100,7 @@ def test_uniform_weights_are_the_frequencies_of_uniform_pairs():
         assert float(weights.sum()) == pytest.approx(1, abs=1e-12)
         observed = torch.bincount(index, minlength=len(weights))
         assert ((observed - n * weights).abs() < 5 * (n * weights).sqrt() + 5).all()
-    with pytest.raises(ValueError, match="'ripple' or 'patterns'"):
+    with pytest.raises(ValueError, match="one of ripple, patterns"):
         uniform_weights("carries")
 
 
