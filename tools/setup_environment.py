@@ -32,7 +32,7 @@ QUARTO_ARCHIVES = "https://github.com/quarto-dev/quarto-cli/releases"
 TORCH_CHOICES = ("cpu", "cuda", "skip")
 QUARTO_CHOICES = ("install", "skip")
 IMPORT_NAMES = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pypandoc_binary": "pypandoc", "beautifulsoup4": "bs4",
-                "pytest-xdist": "xdist"}
+                "pytest-xdist": "xdist", "libsass": "sass"}
 
 
 class SetUpError(Exception):
