@@ -1,7 +1,7 @@
 """Is a model right as often as it is sure? Reliability tables and calibration errors.
 
 A table of confidences is an array (K, 3): per bin the number of cases, how many were right, and the sum of their
-confidences, as `lab.censuses.Census.confidence` holds them.
+confidences, as `lab.addition.censuses.Census.confidence` holds them.
 """
 import numpy as np
 import pandas as pd

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 __all__ = "NotStored Wanted find_or_make runs_mode building_chapter python_command Call flat_settings nearest_stored".split()
 
-_chapter = None                         # the page that is being built: see lab/record.py
+_chapter = None                         # the page that is being built: see lab/page/record.py
 
 
 class NotStored(LookupError):

@@ -12,7 +12,9 @@ import joblib
 from _common import *
 from _common import (MAX_DIGITS, OPTIMIZERS, check_settings, not_negative, or_none, own_defaults, positive, positive_whole,
                      seed_number, true_or_false, whole_from_zero, whole_number, word)
-from lab import other_architectures, record, store, two_tasks
+from lab import store
+from lab.addition import other_architectures, two_tasks
+from lab.page import record
 from lab.find_or_make import Wanted, building_chapter, find_or_make, python_command
 from lab.scale import at_most
 
@@ -49,7 +51,7 @@ class RunConfig:
     causal: bool = _setting(True, "causal mask: no position sees later ones")
     ffn: bool = _setting(True, "feed-forward layers")
     norm: bool = _setting(True, "layer norms")
-    architecture: str = _setting("transformer", "transformer, convolution or gru (lab/other_architectures.py)")
+    architecture: str = _setting("transformer", "transformer, convolution or gru (lab/addition/other_architectures.py)")
     start_from: str = _setting("random", "random weights, or those of the finished reference run of the same seed on addition or reversal")
     # the training
     epochs: int = _setting(150, "epochs of the learning-rate schedule")

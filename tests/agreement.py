@@ -3,7 +3,7 @@ import pytest
 
 
 def assert_the_same_training(together, alone, seed):
-    """The seed of two fleets (`lab.fleets.Fleet`) that have run: within rounding, over the few hundred steps of a test.
+    """The seed of two fleets (`lab.adders.training.fleets.Fleet`) that have run: within rounding, over the few hundred steps of a test.
 
     A library may add in another order where a tensor holds more seeds, so equal to the last bit they need not be; on some
     processors they are. AdamW divides by the size of the gradient, so that where a gradient is nearly zero rounding can

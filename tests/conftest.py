@@ -66,8 +66,8 @@ def one_thread():
 def quick(monkeypatch):
     """Fleets with small validation and test sets: for tests of the machinery, not of the models."""
     import torch
-    from lab import fleets
-    from lab.ten_digits import stratified_pairs
+    from lab.adders.training import fleets
+    from lab.adders.ten_digits import stratified_pairs
     validation = fleets._validation
     monkeypatch.setattr(fleets, "_validation", lambda format, device: validation(format, device, 200, 5))
     monkeypatch.setattr(fleets, "board_pairs", lambda: tuple(torch.arange(2 * 30).view(2, 30)))

@@ -59,7 +59,7 @@ def disturb(but_for=None):
     mode.__enter__()
     _running.append(mode)
     if but_for is not None:
-        from lab import record
+        from lab.page import record
         open_chapter = record.open_chapter
 
         def open_undisturbed(name):

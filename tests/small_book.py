@@ -30,7 +30,7 @@ Welcome. Begin with @sec-sampler, and end with @sec-how-computed.
 FIRST = '''# Every construct once {#sec-sampler}
 
 ```{python}
-from lab.record import open_chapter
+from lab.page.record import open_chapter
 from pathlib import Path
 import used_module
 open_chapter("01-first")
@@ -125,7 +125,7 @@ print("folded", numbers)
 
 ```{python}
 #| echo: false
-from lab.record import claim
+from lab.page.record import claim
 claim("order", f"The numbers rise from {numbers[0]} to {numbers[-1]}, see @fig-line.", lambda n: n[0] < n[-1],
       given=numbers, counterexample=numbers[::-1])
 ```
@@ -137,7 +137,7 @@ SECOND = '''# The second chapter {#sec-second}
 
 ```{python}
 #| echo: false
-from lab.record import open_chapter
+from lab.page.record import open_chapter
 open_chapter("02-second")
 ```
 
@@ -152,7 +152,7 @@ Beware of pangolins.
 #| fig-cap: "A line that falls."
 #| fig-alt: "A falling line."
 import matplotlib.pyplot as plt
-from lab.record import show_figure
+from lab.page.record import show_figure
 fig = plt.figure(figsize=(3, 2)); plt.plot([2, 1])
 show_figure(fig, "fig-second")
 ```
@@ -180,7 +180,7 @@ Markdown(pd.DataFrame(wide).to_markdown(index=False))
 
 ```{python}
 #| echo: false
-from lab.record import claim
+from lab.page.record import claim
 claim("wide", "Nine columns are many.", lambda n: n > 5, given=9, counterexample=3)
 ```
 
@@ -200,7 +200,7 @@ execute:
 
 ```{python}
 #| echo: false
-from lab.record import open_chapter
+from lab.page.record import open_chapter
 open_chapter("how-computed")
 ```
 

@@ -6,7 +6,7 @@ seed; its cost is wall-clock time divided by all seed-steps of all processes, or
 what else the machine does.
 
 Modular addition: the reference run's full-batch step (loss, gradient, AdamW) in one process of --threads threads, three ways
-in turns: plainly over all three tokens; without the two rows that nobody reads; and the short way of lab/modular.py. On a
+in turns: plainly over all three tokens; without the two rows that nobody reads; and the short way of lab/modular/model.py. On a
 machine that is busy with other things set OMP_WAIT_POLICY=passive, or threads that wait for each other burn what they wait for.
 """
 import argparse
@@ -18,11 +18,11 @@ import joblib
 import torch
 import torch.nn.functional as F
 
-from lab.fleets import CHUNK, Examples, Fleet
-from lab.modular import ModularConfig, all_pairs, loss_in_float64, make_optimizer, modular_split, new_model
+from lab.adders.training.fleets import CHUNK, Examples, Fleet
+from lab.modular.model import ModularConfig, all_pairs, loss_in_float64, make_optimizer, modular_split, new_model
 from lab.store import device_name
-from lab.sweeps import preset
-from lab.ten_digits import FORMATS
+from lab.adders.training.sweeps import preset
+from lab.adders.ten_digits import FORMATS
 
 
 def fleet_steps(config, seeds, steps):

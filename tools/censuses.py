@@ -6,7 +6,7 @@ import argparse
 
 import torch
 
-from lab.censuses import BOOK_CENSUSES, store_census, stored_census, subjects
+from lab.addition.censuses import BOOK_CENSUSES, store_census, stored_census, subjects
 
 
 def main():

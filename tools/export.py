@@ -15,10 +15,11 @@ import textwrap
 from pathlib import Path
 
 import _common
-from lab import by_hand, micro_adder, other_circuits, rotary_adder, small_transformer, ten_digits, trainable_by_hand
-from lab.counting import board_count, strict_count
+from lab.adders import ten_digits
+from lab.adders.models import by_hand, micro_adder, other_circuits, rotary_adder, small_transformer, trainable_by_hand
+from lab.adders.counting import board_count, strict_count
 from lab.store import DamagedRun
-from lab.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
+from lab.adders.training.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
 
 LEFT_OUT = {"build", "label", "n_targets", "position_only", "position_only_parts", "columns",      # only training uses them
             "__post_init__"}                                   # the settings that are written have passed it

@@ -1,16 +1,16 @@
 """Train the sweeps of chapters 9 and 10 into data/fleets, and follow some seeds: `python -m tools.frontier [LABEL ...] [--jobs 2]`.
 
-The lists are lab/ten_digit_study.py, lab/frontier.py, lab/crossed.py, lab/generic_starts.py and lab/reported_failures.py;
+The lists are lab/adders/studies/ten_digit_study.py, lab/adders/studies/frontier.py, lab/adders/studies/crossed.py, lab/adders/studies/generic_starts.py and lab/adders/studies/reported_failures.py;
 without labels all of them, some twenty hours of one core, and at the end the second passes of the 763 (tools/second_pass.py). Interrupt it as you like: it goes on.
 """
 import argparse
 
-from lab.crossed import AIDS, CROSSED_STARTS
-from lab.frontier import BOOK_TRAJECTORIES, ENTRIES, FOLLOWED, store_followed
-from lab.generic_starts import FACTORIAL, GENERIC, TIED
-from lab.reported_failures import FAILURES
-from lab.sweeps import BOOK_FLEETS, sweep, sweep_name
-from lab.ten_digit_study import FIRST_PASSES
+from lab.adders.studies.crossed import AIDS, CROSSED_STARTS
+from lab.adders.studies.frontier import BOOK_TRAJECTORIES, ENTRIES, FOLLOWED, store_followed
+from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.reported_failures import FAILURES
+from lab.adders.training.sweeps import BOOK_FLEETS, sweep, sweep_name
+from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from tools import second_pass
 
 ALL = (FIRST_PASSES | ENTRIES | AIDS | {f"9 with known signs, start {start}": entry for start, entry in CROSSED_STARTS.items()}

@@ -7,7 +7,7 @@ import argparse
 import torch
 
 from lab.experiments import runs_of
-from lab.interventions import BOOK_INTERVENTIONS, store_interventions, stored_interventions
+from lab.addition.interventions import BOOK_INTERVENTIONS, store_interventions, stored_interventions
 
 
 def main():

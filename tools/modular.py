@@ -1,6 +1,6 @@
 """Train the runs of modular addition into data/modular: `python -m tools.modular reference [replicas ...] [--jobs 2]`.
 
-An arm is one of lab/modular_runs.py's (reference, replicas, "small prime", map, mlp, ...), or `one`: a single
+An arm is one of lab/modular/runs.py's (reference, replicas, "small prime", map, mlp, ...), or `one`: a single
 configuration per seed, with --set (for example `one --set p=97 --set fraction=0.4 --seeds 0:5`). What is stored is left
 alone; what was begun goes on where it was. `--status` says how far everything is. For the background, let your shell do it:
 `nohup python -m tools.modular reference &`.
@@ -13,10 +13,10 @@ import json
 import joblib
 from safetensors import safe_open
 
-from lab.modular import ModularConfig
-from lab.modular_runs import BOOK_MODULAR, KEEP, book_arms, read_modular, replica, train_and_store
+from lab.modular.model import ModularConfig
+from lab.modular.runs import BOOK_MODULAR, KEEP, book_arms, read_modular, replica, train_and_store
 from lab.store import run_name
-from lab.sweeps import parse_seeds
+from lab.adders.training.sweeps import parse_seeds
 
 
 def changed_settings(texts):

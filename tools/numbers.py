@@ -7,8 +7,8 @@ import argparse
 import os
 import sys
 
-from lab.printed import NUMBERS, compare, numbers_table, read_numbers
-from lab.record import RECORDS, read_records
+from lab.page.printed import NUMBERS, compare, numbers_table, read_numbers
+from lab.page.record import RECORDS, read_records
 
 
 def report(comparison):

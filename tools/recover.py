@@ -1,11 +1,11 @@
 """Train from starts near the hand-set circuits into data/fleets: `python -m tools.recover [--jobs 2]`.
 
-The design is lab/recovery.py: 12 arms of 16 seeds, about 50 minutes of one core. Interrupt it as you like: it goes on.
+The design is lab/adders/studies/recovery.py: 12 arms of 16 seeds, about 50 minutes of one core. Interrupt it as you like: it goes on.
 """
 import argparse
 
-from lab.recovery import SEEDS, arms
-from lab.sweeps import BOOK_FLEETS, sweep
+from lab.adders.studies.recovery import SEEDS, arms
+from lab.adders.training.sweeps import BOOK_FLEETS, sweep
 
 
 def main(arguments=None):

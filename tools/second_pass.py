@@ -1,6 +1,6 @@
 """Train on from a stored sweep of the 763, in every arm of the factorial: `python -m tools.second_pass 763-1a2b3c4d`.
 
-16 arms of 8,000 steps and the published one (lab/second_pass.py), each from the same final weights. Interrupt it as you like: it
+16 arms of 8,000 steps and the published one (lab/adders/studies/second_pass.py), each from the same final weights. Interrupt it as you like: it
 goes on.
 """
 import argparse
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import joblib
 
-from lab.second_pass import FACTORS, STEPS, factorial_and_published, read_second_passes, second_passes
+from lab.adders.studies.second_pass import FACTORS, STEPS, factorial_and_published, read_second_passes, second_passes
 from lab.store import DamagedRun
-from lab.sweeps import BOOK_FLEETS, parse_seeds, read_sweep_folder, sweep
+from lab.adders.training.sweeps import BOOK_FLEETS, parse_seeds, read_sweep_folder, sweep
 
 
 def main(arguments=None):

@@ -10,7 +10,7 @@ import ast
 import joblib
 
 from lab.stats import exact_interval, percent_interval
-from lab.sweeps import BOOK_FLEETS, SUCCESS, changed, parse_seeds, preset, sweep
+from lab.adders.training.sweeps import BOOK_FLEETS, SUCCESS, changed, parse_seeds, preset, sweep
 
 
 def configuration(model, settings):

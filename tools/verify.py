@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from lab.ten_digits import board_pairs
-from lab.verification import one_by_one, verify
+from lab.adders.ten_digits import board_pairs
+from lab.adders.verification import one_by_one, verify
 
 INSTALLED = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from lab.record import ROOT
-from lab.modular_runs import BOOK_MODULAR
+from lab.page.record import ROOT
+from lab.modular.runs import BOOK_MODULAR
 from lab.store import BOOK_RUNS, stored_places
-from lab.sweeps import BOOK_FLEETS
+from lab.adders.training.sweeps import BOOK_FLEETS
 from tools.qmd import list_pages, read_config
 
 CHAPTERS = [page.stem for page in list_pages(ROOT, read_config(ROOT)) if page.stem[0].isdigit()]

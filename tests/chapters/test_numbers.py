@@ -1,7 +1,7 @@
 """The book prints the same numbers on every machine."""
 import json
 
-from lab.printed import compare, numbers_table, read_numbers
+from lab.page.printed import compare, numbers_table, read_numbers
 
 
 def test_disturbed_arithmetic_prints_the_same_numbers(built_book):

@@ -253,7 +253,7 @@ def test_code_is_copied_without_decoration(small_book, open_page, browser):
     block = page.locator("div.sourceCode").first
     block.hover()
     block.locator("button").click()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("import matplotlib.pyplot as plt\nfrom lab.record")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("import matplotlib.pyplot as plt\nfrom lab.page.record")
     context.close()
 
 

@@ -13,13 +13,13 @@ from _common import (LARGEST_SEED, as_array, check_gradients, one_of, own_defaul
                      seeded_generator, seeded_rng, true_or_false, whole_number, whole_numbers)
 from lab import store
 from lab.experiments import configs_of
-from lab.fleets import Fleet, FleetConfig, Recipe
-from lab.interventions import Sums
-from lab.micro_adder import MicroAdderConfig
-from lab.modular import ModularConfig, ModularTransformer, modular_split
-from lab.rotary_adder import RotaryAdderConfig
+from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
+from lab.addition.interventions import Sums
+from lab.adders.models.micro_adder import MicroAdderConfig
+from lab.modular.model import ModularConfig, ModularTransformer, modular_split
+from lab.adders.models.rotary_adder import RotaryAdderConfig
 from lab.runs import RunConfig
-from lab.sweeps import sweep_name
+from lab.adders.training.sweeps import sweep_name
 
 WHOLE = [np.int64, np.int32, np.uint8, np.int8, lambda n: np.array(n), lambda n: torch.tensor(n), lambda n: torch.tensor(n, dtype=torch.uint8)]
 X, Y = make_addition_dataset(64)
@@ -128,10 +128,10 @@ def test_names_of_runs_hang_on_the_number_not_on_its_kind():
 def test_small_kinds_do_not_overflow():
     a, b = np.array([200, 250], np.uint8), np.array([100, 250], np.uint8)
     assert decode_tokens(Sums(a, b).sequences[1]) == "250+250=0050<EOS>"
-    from lab.carries import carries, local_views
+    from lab.addition.carries import carries, local_views
     assert carries(a, b).tolist() == carries(a.astype(int), b.astype(int)).tolist()
     assert [view[0].tolist() for view in local_views(a, b)] == [view[0].tolist() for view in local_views(a.astype(int), b.astype(int))]
-    from lab.ten_digits import FORMATS
+    from lab.adders.ten_digits import FORMATS
     with pytest.raises(TypeError, match="operand a must be a tensor of int64, not of torch.uint8"):
         FORMATS["plain"].sequences(torch.tensor(a), torch.tensor(b))
 
@@ -177,7 +177,7 @@ def test_models_of_another_kind_are_refused(use):
 
 
 def test_attention_of_a_model_without_layers_is_refused():
-    from lab.other_architectures import build
+    from lab.addition.other_architectures import build
     with pytest.raises(TypeError, match="GRUAdder has none"):
         attention_weights(build("gru", 13), X)
 
@@ -221,8 +221,8 @@ def test_a_users_defaults_change_nothing(own_choice):
         torch.manual_seed(0)
         with own_defaults():
             model = AdditionTransformer()
-        from lab.censuses import read_block
-        from lab.ten_digits import board_pairs, mixed_pairs, pattern_pairs, stratified_pairs, sum_nines_pairs
+        from lab.addition.censuses import read_block
+        from lab.adders.ten_digits import board_pairs, mixed_pairs, pattern_pairs, stratified_pairs, sum_nines_pairs
         from lab.runs import datasets, new_model
         rotary = RotaryAdderConfig(start="wide", activation="tanh", ffn_in="last", ffn_out="last", write="last", head="diagonal").build(3)
         recipe = Recipe(steps=10, evaluate_every=10, batch_size=4)

@@ -6,11 +6,13 @@ import sys
 import pytest
 
 from lab import find_or_make as finding
-from lab import record, store, sweeps
+from lab import store
+from lab.adders.training import sweeps
+from lab.page import record
 from lab.find_or_make import NotStored, Wanted, find_or_make, nearest_stored, python_command
-from lab.fleets import FleetConfig, Recipe
+from lab.adders.training.fleets import FleetConfig, Recipe
 from lab.runs import RunConfig, finished_run
-from lab.sweeps import changed, finished_sweep, preset, read_sweep, store_fleet, sweep_name
+from lab.adders.training.sweeps import changed, finished_sweep, preset, read_sweep, store_fleet, sweep_name
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_a_build_stops_with_what_is_missing(building, empty_places):
 def test_the_command_makes_it(tmp_path):
     """What NotStored tells to type is a program: here for the settings of a sweep, which it only rebuilds."""
     config = changed(preset("57"), {"steps": 4, "evaluate_every": 2, "weights_seed": 3})
-    command = python_command("lab.sweeps", "sweep_name", config)
+    command = python_command("lab.adders.training.sweeps", "sweep_name", config)
     program = command.removeprefix('python -c "').removesuffix('"')
     done = subprocess.run([sys.executable, "-c", program.replace("sweep_name(", "print(sweep_name(", 1) + ")"],
                           capture_output=True, text=True, cwd=store.ROOT)

@@ -17,12 +17,16 @@ numbers = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=t
 before = numbers.sum(), numbers.round().sum()
 disturb()
 assert numbers.sum() != before[0] and numbers.round().sum() == before[1]
-from lab import censuses, frontier, modular_runs, recovery, second_pass, store, sweeps
-from lab.crossed import AIDS, CROSSED_STARTS
+from lab import store
+from lab.adders.studies import frontier, recovery, second_pass
+from lab.adders.training import sweeps
+from lab.addition import censuses
+from lab.modular import runs as modular_runs
+from lab.adders.studies.crossed import AIDS, CROSSED_STARTS
 from lab.experiments import book_configs
-from lab.generic_starts import FACTORIAL, GENERIC, TIED
-from lab.reported_failures import FAILURES
-from lab.ten_digit_study import FIRST_PASSES
+from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.reported_failures import FAILURES
+from lab.adders.studies.ten_digit_study import FIRST_PASSES
 sweep_configs = [entry.config for group in (FIRST_PASSES, frontier.ENTRIES, AIDS, CROSSED_STARTS) for entry in group.values()]
 sweep_configs += [arm.config for arm in recovery.arms()]
 start = sweeps.sweep_name(FIRST_PASSES["763"].config)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lab.carries import all_pairs, carries, full_ripple, longest_chain
+from lab.addition.carries import all_pairs, carries, full_ripple, longest_chain
 from lab.sampling import *
 from lab.stats import exact_interval, one_sided_lower
 

@@ -1,7 +1,10 @@
 """The tiny scale: nothing changes without it, and nothing made with it can be taken for the book's."""
 import pytest
 
-from lab import crossed, experiments, frontier, modular_runs, recovery, runs, store, sweeps, ten_digit_study
+from lab import experiments, runs, store
+from lab.adders.studies import crossed, frontier, recovery, ten_digit_study
+from lab.adders.training import sweeps
+from lab.modular import runs as modular_runs
 from lab.runs import RunConfig
 from lab.scale import at_most, few, scale
 

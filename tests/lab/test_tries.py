@@ -4,8 +4,8 @@ import dataclasses
 import pytest
 import torch
 
-from lab.fleets import DATA_SEED_OFFSET, Fleet, FleetConfig, Recipe, StackedModels, chosen_starts
-from lab.rotary_adder import ROTARY_ADDERS
+from lab.adders.training.fleets import DATA_SEED_OFFSET, Fleet, FleetConfig, Recipe, StackedModels, chosen_starts
+from lab.adders.models.rotary_adder import ROTARY_ADDERS
 from tools.sweep import configuration
 
 SHORT = Recipe(steps=80, batch_size=16, warmup_steps=10, digit_stages=(), evaluate_every=40, stop_after_perfect=None,

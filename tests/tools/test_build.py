@@ -270,7 +270,7 @@ def test_prose_and_what_a_chapter_does_not_use_run_nothing(own_small_book, capsy
 @pytest.mark.parametrize("path, old, new, again, shown", [
     ("used_module.py", "7", "11", BOTH[:1], "a count: 11."),
     ("data/numbers.csv", "1,2", "1,3", BOTH[:1], "The numbers rise from 1 to 3, see Figure 1.1."),
-    ("lab/record.py", '"""', '"""About. ', BOTH, "a count: 7."),
+    ("lab/page/record.py", '"""', '"""About. ', BOTH, "a count: 7."),
     ("chapters/02-second.qmd", "[2, 1]", "[3, 1]", BOTH[1:], "a count: 7."),
     ("chapters/01-first.qmd", "`{python} 1 + 2`", "`{python} 1 + 3`", BOTH[:1], "a computed number: 4."),
 ], ids=["module", "data", "recorder", "cell", "inline expression"])

@@ -1,0 +1,1 @@
+"""The families of ten-digit adders, trained and set by hand."""

@@ -1,0 +1,1 @@
+"""Fleets of seeds that are trained together, and the sweeps that are stored."""

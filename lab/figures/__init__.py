@@ -1,0 +1,1 @@
+"""The figures: the common style, and one file for each chapter's. Every function returns its figure."""

@@ -1,0 +1,108 @@
+"""Claims can fail, and a chapter's record keeps what the chapter leaves behind."""
+import hashlib
+import json
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pytest
+
+from lab import find_or_make
+from lab.page import record
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "x.qmd").write_text("# X\n")
+    for name, place in (("ROOT", "."), ("RECORDS", "_record"), ("FIGURES", "figures")):
+        monkeypatch.setattr(record, name, tmp_path / place)
+    monkeypatch.setattr(record, "_opened", set())
+    monkeypatch.setattr(record, "_runs", [])
+    monkeypatch.setattr(find_or_make, "_chapter", None)                        # what follows may train again
+    record.open_chapter("x")
+    yield lambda: json.loads((tmp_path / "_record" / "x.json").read_text())
+    monkeypatch.setattr(record, "_chapter", None)
+
+
+def run_of(origin):
+    return SimpleNamespace(name=f"run-{origin}", origin=origin, config=SimpleNamespace(seed=1), differs="lr 0.1", provenance=dict(
+        seconds=1.0, device_name="cpu", threads=1, torch="2", date="now"))
+
+
+def test_a_claim_that_holds_is_shown_and_kept(chapter):
+    shown = record.claim("big", "It is big: 5.", holds=lambda x: x > 3, given=5, counterexample=1)
+    assert ".claim}" in shown.data and "It is big: 5." in shown.data
+    assert chapter()["claims"] == [{"label": "big", "sentence": "It is big: 5.", "holds": True,
+                                    "counterexample_holds": False, "own_runs": False}]
+
+
+def test_a_contradicted_claim_stops_the_build(chapter):
+    with pytest.raises(record.ClaimContradicted, match="'big'.*It is big"):
+        record.claim("big", "It is big.", holds=lambda x: x > 3, given=2, counterexample=1)
+
+
+def test_with_a_readers_own_runs_it_is_shown_as_contradicted(chapter):
+    record.note_run(run_of("book"))
+    record.note_run(run_of("yours"))
+    shown = record.claim("big", "It is big.", holds=lambda x: x > 3, given=2, counterexample=1)
+    assert ".claim-contradicted" in shown.data and "Contradicted by your runs" in shown.data
+    assert chapter()["claims"][0]["holds"] is False and chapter()["claims"][0]["own_runs"] is True
+
+
+def test_a_claim_that_cannot_fail_is_refused(chapter):
+    with pytest.raises(record.ClaimCannotFail, match="cannot fail"):
+        record.claim("empty", "Something.", holds=lambda x: True, given=5, counterexample=1)
+
+
+def test_two_claims_of_one_label_are_refused(chapter):
+    record.claim("a", "A.", holds=bool, given=1, counterexample=0)
+    with pytest.raises(ValueError, match="two claims with the label 'a'"):
+        record.claim("a", "A.", holds=bool, given=1, counterexample=0)
+
+
+def test_in_a_notebook_claims_are_shown_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RECORDS", tmp_path / "none")
+    monkeypatch.setattr(record, "_chapter", None)
+    assert "Contradicted" in record.claim("a", "A.", holds=bool, given=0, counterexample=0).data
+    for _ in range(2):                                         # a cell may be run again
+        assert record.claim("a", "A.", holds=bool, given=1, counterexample=0).data == "> ✓ A."
+    assert not (tmp_path / "none").exists()
+
+
+def test_runs_are_listed_once(chapter):
+    for _ in range(3):
+        record.note_run(run_of("book"))
+    assert [run["run"] for run in chapter()["runs"]] == ["run-book"]
+
+
+def test_a_chapter_says_where_its_runs_came_from(chapter):
+    record.note_run(run_of("book"))
+    record.note_run(run_of("yours"))
+    assert "| `run-book` | lr 0.1 | stored with the book | cpu | 0.0 |" in record.run_list().data
+    assert "| `run-yours` | lr 0.1 | trained by you | cpu | 0.0 |" in record.run_list().data
+
+
+def test_figures_are_exported_for_slides(chapter, tmp_path):
+    figure, ax = plt.subplots()
+    ax.plot([1, 2])
+    assert record.show_figure(figure, "fig-a") is figure
+    plt.close(figure)
+    assert chapter()["figures"] == ["figures/x/fig-a.svg", "figures/x/fig-a.png"]
+    assert all((tmp_path / place).stat().st_size > 500 for place in chapter()["figures"])
+
+
+def test_data_files_that_were_opened_are_noted_with_their_hash(chapter, tmp_path):
+    used, unused = tmp_path / "data" / "used.csv", tmp_path / "data" / "unused.csv"
+    used.parent.mkdir()
+    for path in (used, unused):
+        path.write_text("a\n1\n")
+    record._opened.clear()
+    used.read_text()
+    record.note_run(run_of("book"))
+    assert chapter()["depends_on"]["data/used.csv"] == hashlib.sha256(b"a\n1\n").hexdigest()
+    assert "data/unused.csv" not in chapter()["depends_on"]
+
+
+def test_unknown_chapter_is_refused(chapter):
+    with pytest.raises(ValueError, match="no chapter 'nowhere'"):
+        record.open_chapter("nowhere")
