@@ -1,16 +1,18 @@
-"""What every chapter imports: the tokens, the datasets, the transformer, the training loop, the measurements, the plots.
+"""What every chapter imports: the tokens, the datasets, the transformer, the training loop, the
+measurements, the plots.
 
 It reads top to bottom in the order of the book. Letters used for shapes in the trailing comments:
-B sequences in a batch, T tokens in a sequence, V tokens in the vocabulary, D the width `d_model`, H heads, N examples.
+B sequences in a batch, T tokens in a sequence, V tokens in the vocabulary, D the width `d_model`, H
+heads, N examples.
 
     from _common import *
 """
+
 import contextlib
 import functools
 import math
 import numbers
 import os
-import random
 import time
 
 import matplotlib.pyplot as plt
@@ -23,21 +25,20 @@ from tqdm.auto import tqdm
 
 __all__ = """
     DEVICE VOCAB VOCAB_INV VOCAB_SIZE DIGIT_ORDERS EDGE_CASES torch nn F np pd plt random math
-    choose_device encode_addition decode_tokens encode_reversal addition_floor reversal_floor digits_at_chance
-    make_addition_dataset make_reversal_dataset make_disjoint_addition_split pair_overlap
-    AdditionTransformer Attention FeedForward Block count_parameters component_table
-    learning_rate_at train_model TrainingDiverged
-    predict_answers exact_match column_accuracy generate autoregressive_accuracy add_with_model test_addition census
-    attention_weights get_attention_maps get_reversal_attention
-    COLORS plot_training plot_attention
+    choose_device encode_addition decode_tokens encode_reversal addition_floor reversal_floor
+    digits_at_chance make_addition_dataset make_reversal_dataset make_disjoint_addition_split
+    pair_overlap AdditionTransformer Attention FeedForward Block count_parameters
+    component_table learning_rate_at train_model TrainingDiverged predict_answers exact_match
+    column_accuracy generate autoregressive_accuracy add_with_model test_addition census
+    attention_weights get_attention_maps get_reversal_attention COLORS plot_training
+    plot_attention
 """.split()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Arguments: one check of each kind, for this file and for lab/. Each returns the value as Python's own
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
-LARGEST_SEED = 2**64 - 1                # of PyTorch's generators
+LARGEST_SEED = 2**64 - 1  # of PyTorch's generators
 
 
 def _plain(value):
@@ -54,18 +55,32 @@ def whole_number(name, value, low=None, high=None):
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"{name} must be a whole number, not {number!r} ({type(value).__name__})")
     if (low is not None and number < low) or (high is not None and number > high):
-        allowed = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+        allowed = (
+            f"at least {low}"
+            if high is None
+            else f"at most {high}"
+            if low is None
+            else f"between {low} and {high}"
+        )
         raise ValueError(f"{name} must be {allowed}, not {number}")
     return number
 
 
 def whole_numbers(name, values, low=None, high=None):
-    """A list, a range or a one-dimensional array or tensor of whole numbers as a list of ints; `name`: of each of them.
+    """A list, a range or a one-dimensional array or tensor of whole numbers as a list of ints;
+    `name`: of each of them.
 
     Raises TypeError for anything else, and as `whole_number` for each.
     """
-    if not hasattr(values, "__iter__") or getattr(values, "ndim", 1) != 1 or isinstance(values, (dict, set)):
-        raise TypeError(f"a list of whole numbers is needed, {name} each, not {values!r} ({type(values).__name__})")
+    if (
+        not hasattr(values, "__iter__")
+        or getattr(values, "ndim", 1) != 1
+        or isinstance(values, (dict, set))
+    ):
+        raise TypeError(
+            f"a list of whole numbers is needed, {name} each, not {values!r}"
+            f" ({type(values).__name__})"
+        )
     return [whole_number(name, value, low, high) for value in values]
 
 
@@ -75,7 +90,8 @@ def seed_number(name, value):
 
 
 def seeded_generator(seed):
-    """PyTorch's random numbers from a seed, on the CPU, so that they are the same for every device. Raises as `seed_number`."""
+    """PyTorch's random numbers from a seed, on the CPU, so that they are the same for every device.
+    Raises as `seed_number`."""
     return torch.Generator("cpu").manual_seed(seed_number("seed", seed))
 
 
@@ -85,8 +101,8 @@ def seeded_rng(seed):
 
 
 def seed_numbers(values, high=LARGEST_SEED):
-    """A list, a range or a one-dimensional array of seeds as a list of ints. Raises as `whole_numbers`; ValueError for an
-    empty list or a seed that stands in it twice."""
+    """A list, a range or a one-dimensional array of seeds as a list of ints. Raises as
+    `whole_numbers`; ValueError for an empty list or a seed that stands in it twice."""
     seeds = whole_numbers("a seed", values, 0, high)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"at least one seed is needed, and each once, not {seeds}")
@@ -96,23 +112,34 @@ def seed_numbers(values, high=LARGEST_SEED):
 def real_number(name, value, low=None, high=None, above=None, below=None):
     """`value` as a finite float: Python's, numpy's or a tensor without axes.
 
-    Raises TypeError if it is not a real number, ValueError outside [low, high] or (above, below) or if it is not finite.
+    Raises TypeError if it is not a real number, ValueError outside [low, high] or (above, below) or
+    if it is not finite.
     """
     number = _plain(value)
     if isinstance(number, bool) or not isinstance(number, numbers.Real):
         raise TypeError(f"{name} must be a number, not {number!r} ({type(value).__name__})")
     number = float(number)
-    bounds = [("at least", low, low is None or number >= low), ("above", above, above is None or number > above),
-              ("at most", high, high is None or number <= high), ("below", below, below is None or number < below)]
+    bounds = [
+        ("at least", low, low is None or number >= low),
+        ("above", above, above is None or number > above),
+        ("at most", high, high is None or number <= high),
+        ("below", below, below is None or number < below),
+    ]
     if not math.isfinite(number) or not all(kept for _, _, kept in bounds):
-        allowed = (f"between {low:g} and {high:g}" if None not in (low, high) else
-                   " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds if bound is not None))
+        allowed = (
+            f"between {low:g} and {high:g}"
+            if None not in (low, high)
+            else " and ".join(
+                f"{words} {bound:g}" for words, bound, _ in bounds if bound is not None
+            )
+        )
         raise ValueError(f"{name} must be {allowed or 'finite'}, not {number:g}")
     return number
 
 
 def true_or_false(name, value):
-    """`value` as a bool, numpy's and PyTorch's included. Raises TypeError for anything else, numbers too."""
+    """`value` as a bool, numpy's and PyTorch's included. Raises TypeError for anything else,
+    numbers too."""
     truth = _plain(value)
     if not isinstance(truth, bool):
         raise TypeError(f"{name} must be True or False, not {truth!r} ({type(value).__name__})")
@@ -128,9 +155,16 @@ def one_of(name, value, allowed):
     raise ValueError(f"unknown {name} {value!r}: it may be one of {', '.join(map(str, allowed))}")
 
 
-# The kinds that settings have most: functions of a name and a value, as `check_settings` takes them.
-positive_whole, whole_from_zero = functools.partial(whole_number, low=1), functools.partial(whole_number, low=0)
-positive, not_negative = functools.partial(real_number, above=0), functools.partial(real_number, low=0)
+# The kinds that settings have most: functions of a name and a value, as `check_settings` takes
+# them.
+positive_whole, whole_from_zero = (
+    functools.partial(whole_number, low=1),
+    functools.partial(whole_number, low=0),
+)
+positive, not_negative = (
+    functools.partial(real_number, above=0),
+    functools.partial(real_number, low=0),
+)
 share = functools.partial(real_number, low=0, high=1)
 
 
@@ -145,14 +179,16 @@ def or_none(check):
 
 
 def check_settings(settings, **checks):
-    """Put what its check makes of each setting into a frozen dataclass: name=check. Raises as the checks."""
+    """Put what its check makes of each setting into a frozen dataclass: name=check. Raises as the
+    checks."""
     for name, check in checks.items():
         object.__setattr__(settings, name, check(name, getattr(settings, name)))
 
 
 @contextlib.contextmanager
 def own_defaults():
-    """Inside, new tensors are float32 and on the CPU where nothing else is said, whatever a user has set for the session.
+    """Inside, new tensors are float32 and on the CPU where nothing else is said, whatever a user
+    has set for the session.
 
     Also a decorator of functions: `@own_defaults()`.
     """
@@ -166,38 +202,58 @@ def own_defaults():
 
 
 def check_gradients(parameters=None):
-    """Raise ValueError where training could change nothing: gradients switched off, or no weight that takes them."""
+    """Raise ValueError where training could change nothing: gradients switched off, or no weight
+    that takes them."""
     if torch.is_inference_mode_enabled() or not torch.is_grad_enabled():
-        off = "torch.inference_mode()" if torch.is_inference_mode_enabled() else "torch.set_grad_enabled(False) or torch.no_grad()"
-        raise ValueError(f"gradients are switched off here, by {off}: training needs them, torch.set_grad_enabled(True)")
+        off = (
+            "torch.inference_mode()"
+            if torch.is_inference_mode_enabled()
+            else "torch.set_grad_enabled(False) or torch.no_grad()"
+        )
+        raise ValueError(
+            f"gradients are switched off here, by {off}: training needs them,"
+            " torch.set_grad_enabled(True)"
+        )
     if parameters is None:
         return
     parameters = list(parameters)
     if not any(p.requires_grad for p in parameters):
-        raise ValueError(f"all {len(parameters)} tensors of weights are frozen: training needs some with requires_grad=True")
+        raise ValueError(
+            f"all {len(parameters)} tensors of weights are frozen: training needs some with"
+            " requires_grad=True"
+        )
     if any(p.is_inference() for p in parameters):
-        raise ValueError("the model was made inside torch.inference_mode(): its weights cannot be trained, make it outside")
+        raise ValueError(
+            "the model was made inside torch.inference_mode(): its weights cannot be trained, make"
+            " it outside"
+        )
 
 
 def as_array(values):
-    """Numbers as an array: a tensor of any kind (numpy has no bfloat16: float32 then), or whatever numpy can take."""
+    """Numbers as an array: a tensor of any kind (numpy has no bfloat16: float32 then), or whatever
+    numpy can take."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
     return np.asarray(values)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Device
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 def choose_device(name=None):
     """The device to compute on: CUDA if there is one, else Apple's MPS, else the CPU.
 
-    name: "cuda", "mps" or "cpu" forces one ("" or None: choose). The environment variable BOOK_DEVICE is passed here.
-    Raises ValueError for any other name, or for a device that this machine does not have.
+    name: "cuda", "mps" or "cpu" forces one ("" or None: choose). The environment variable
+    BOOK_DEVICE is passed here. Raises ValueError for any other name, or for a device that this
+    machine does not have.
     """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if not name:
         name = next(device for device, here in present.items() if here)
     if not isinstance(name, str) or name not in present:
@@ -211,18 +267,20 @@ def choose_device(name=None):
 DEVICE = choose_device(os.environ.get("BOOK_DEVICE"))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tokens: a sum written as a sequence of symbols
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 SYMBOLS = [*"0123456789", "+", "=", "<PAD>", "<EOS>"]
-VOCAB = {symbol: token for token, symbol in enumerate(SYMBOLS)}     # "7" -> 7, "+" -> 10, ...
-VOCAB_INV = dict(enumerate(SYMBOLS))                                # 7 -> "7", 10 -> "+", ...
+VOCAB = {symbol: token for token, symbol in enumerate(SYMBOLS)}  # "7" -> 7, "+" -> 10, ...
+VOCAB_INV = dict(enumerate(SYMBOLS))  # 7 -> "7", 10 -> "+", ...
 VOCAB_SIZE = len(SYMBOLS)
 PLUS, EQUALS, EOS = VOCAB["+"], VOCAB["="], VOCAB["<EOS>"]
 
-DIGIT_ORDERS = ("ones_first", "most_significant_first")             # how the sum is written; operands never change
-MAX_DIGITS = 17                                                     # the largest sum still fits a 64-bit integer
+DIGIT_ORDERS = (
+    "ones_first",
+    "most_significant_first",
+)  # how the sum is written; operands never change
+MAX_DIGITS = 17  # the largest sum still fits a 64-bit integer
 EDGE_CASES = [(123, 456), (999, 1), (0, 0), (999, 999), (500, 500), (111, 222)]
 
 
@@ -233,23 +291,25 @@ def _digit_order(value):
 def encode_addition(a, b, n_digits=3, digit_order="ones_first"):
     """One sum as (prompt_ids, answer_ids), two lists of token ids.
 
-    With 3 digits 12 + 999 is the prompt `012+999=` and the answer `1101<EOS>`: operands zero-padded and written as
-    usual, the sum with one digit more and its ones first (1011 read backwards), unless `digit_order` says
-    "most_significant_first".
-    Raises TypeError for an operand that is not a whole number, ValueError for one outside 0 .. 10**n_digits - 1.
+    With 3 digits 12 + 999 is the prompt `012+999=` and the answer `1101<EOS>`: operands zero-padded
+    and written as usual, the sum with one digit more and its ones first (1011 read backwards),
+    unless `digit_order` says "most_significant_first". Raises TypeError for an operand that is not
+    a whole number, ValueError for one outside 0 .. 10**n_digits - 1.
     """
     n_digits = whole_number("n_digits", n_digits, 1, MAX_DIGITS)
     a = whole_number("operand a", a, 0, 10**n_digits - 1)
     b = whole_number("operand b", b, 0, 10**n_digits - 1)
     a, b = torch.tensor([[a], [b]], device="cpu")
     row = _addition_sequences(a, b, n_digits, _digit_order(digit_order))[0].tolist()
-    return row[:2 * n_digits + 2], row[2 * n_digits + 2:]
+    return row[: 2 * n_digits + 2], row[2 * n_digits + 2 :]
 
 
 def encode_reversal(seq):
-    """A list of digits as (prompt_ids, answer_ids): [1, 2, 3] is the prompt `123=` and the answer `321<EOS>`.
+    """A list of digits as (prompt_ids, answer_ids): [1, 2, 3] is the prompt `123=` and the answer
+    `321<EOS>`.
 
-    Raises TypeError for an element that is not a whole number, ValueError for an empty list or a digit outside 0..9.
+    Raises TypeError for an element that is not a whole number, ValueError for an empty list or a
+    digit outside 0..9.
     """
     digits = whole_numbers("a digit of seq", seq, 0, 9)
     if not digits:
@@ -258,49 +318,66 @@ def encode_reversal(seq):
 
 
 def decode_tokens(ids):
-    """Token ids as the text they stand for: [1, 10, 2] is "1+2". Raises ValueError for an id outside the vocabulary."""
-    return "".join(VOCAB_INV[token] for token in whole_numbers("a token id", ids, 0, VOCAB_SIZE - 1))
+    """Token ids as the text they stand for: [1, 10, 2] is "1+2". Raises ValueError for an id
+    outside the vocabulary."""
+    return "".join(
+        VOCAB_INV[token] for token in whole_numbers("a token id", ids, 0, VOCAB_SIZE - 1)
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Datasets: many sums as two integer arrays, the inputs X and the next tokens Y
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 def _digits_of(numbers, width):
     """Digits of non-negative integers, most significant first: (N,) -> (N, width)."""
-    powers = 10 ** torch.arange(width - 1, -1, -1, device=numbers.device)          # (width,)
-    return numbers[:, None] // powers % 10                                         # (N, width)
+    powers = 10 ** torch.arange(width - 1, -1, -1, device=numbers.device)  # (width,)
+    return numbers[:, None] // powers % 10  # (N, width)
 
 
 def _addition_sequences(a, b, n_digits, digit_order):
-    """Whole sequences `aaa+bbb=ssss<EOS>`: two (N,) tensors of operands -> (N, 3 n_digits + 4) token ids."""
-    total = _digits_of(a + b, n_digits + 1)                                        # (N, n + 1)
+    """Whole sequences `aaa+bbb=ssss<EOS>`: two (N,) tensors of operands -> (N, 3 n_digits + 4)
+    token ids."""
+    total = _digits_of(a + b, n_digits + 1)  # (N, n + 1)
     if digit_order == "ones_first":
         total = total.flip(1)
-    column = torch.ones(len(a), 1, dtype=torch.int64, device=a.device)             # (N, 1)
-    return torch.cat([_digits_of(a, n_digits), PLUS * column, _digits_of(b, n_digits), EQUALS * column,
-                      total, EOS * column], dim=1)
+    column = torch.ones(len(a), 1, dtype=torch.int64, device=a.device)  # (N, 1)
+    return torch.cat(
+        [
+            _digits_of(a, n_digits),
+            PLUS * column,
+            _digits_of(b, n_digits),
+            EQUALS * column,
+            total,
+            EOS * column,
+        ],
+        dim=1,
+    )
 
 
 def _inputs_and_targets(sequences, device):
-    return sequences[:, :-1].to(device), sequences[:, 1:].to(device)               # (N, T), (N, T)
+    return sequences[:, :-1].to(device), sequences[:, 1:].to(device)  # (N, T), (N, T)
 
 
 def _draw_operands(n, n_digits, generator):
-    return torch.randint(0, 10**n_digits, (2, n), generator=generator, device="cpu")           # (2, N)
+    return torch.randint(0, 10**n_digits, (2, n), generator=generator, device="cpu")  # (2, N)
 
 
 def make_addition_dataset(n, n_digits=3, seed=42, digit_order="ones_first", device="cpu"):
-    """n random sums as (X, Y), two int64 tensors (n, 3 n_digits + 3): the sequence without its last / first token.
+    """n random sums as (X, Y), two int64 tensors (n, 3 n_digits + 3): the sequence without its last
+    / first token.
 
-    Operands are independent and uniform on 0 .. 10**n_digits - 1. The draw is made on the CPU, so that a seed gives
-    the same sums on every device. Raises ValueError/TypeError for sizes that are not positive whole numbers.
+    Operands are independent and uniform on 0 .. 10**n_digits - 1. The draw is made on the CPU, so
+    that a seed gives the same sums on every device. Raises ValueError/TypeError for sizes that are
+    not positive whole numbers.
     """
     n = whole_number("n", n, 1)
     n_digits = whole_number("n_digits", n_digits, 1, MAX_DIGITS)
     generator = seeded_generator(seed)
     a, b = _draw_operands(n, n_digits, generator)
-    return _inputs_and_targets(_addition_sequences(a, b, n_digits, _digit_order(digit_order)), device)
+    return _inputs_and_targets(
+        _addition_sequences(a, b, n_digits, _digit_order(digit_order)), device
+    )
 
 
 def make_reversal_dataset(n, seq_len=5, seed=42, device="cpu"):
@@ -311,45 +388,60 @@ def make_reversal_dataset(n, seq_len=5, seed=42, device="cpu"):
     n = whole_number("n", n, 1)
     seq_len = whole_number("seq_len", seq_len, 1)
     generator = seeded_generator(seed)
-    digits = torch.randint(0, 10, (n, seq_len), generator=generator, device="cpu")             # (N, seq_len)
+    digits = torch.randint(0, 10, (n, seq_len), generator=generator, device="cpu")  # (N, seq_len)
     column = torch.ones(n, 1, dtype=torch.int64, device="cpu")
-    return _inputs_and_targets(torch.cat([digits, EQUALS * column, digits.flip(1), EOS * column], dim=1), device)
+    return _inputs_and_targets(
+        torch.cat([digits, EQUALS * column, digits.flip(1), EOS * column], dim=1), device
+    )
 
 
 def _pair_codes(X, n_digits):
     """One whole number per row that identifies its ordered pair of operands: (N, T) -> (N,)."""
     powers = 10 ** torch.arange(2 * n_digits - 1, -1, -1, device=X.device)
-    operands = torch.cat([X[:, :n_digits], X[:, n_digits + 1:2 * n_digits + 1]], dim=1)
+    operands = torch.cat([X[:, :n_digits], X[:, n_digits + 1 : 2 * n_digits + 1]], dim=1)
     return (operands * powers).sum(1).cpu()
 
 
 def pair_overlap(train_X, test_X, n_digits=3):
-    """The share of test rows whose ordered pair of operands also stands in the training rows (0..1).
+    """The share of test rows whose ordered pair of operands also stands in the training rows
+    (0..1).
 
-    train_X, test_X: inputs as the dataset functions give them, (N, 3 n_digits + 3). Raises ValueError for another width.
+    train_X, test_X: inputs as the dataset functions give them, (N, 3 n_digits + 3). Raises
+    ValueError for another width.
     """
     n_digits = whole_number("n_digits", n_digits, 1, 9)
     for name, X in (("train_X", train_X), ("test_X", test_X)):
         if not isinstance(X, torch.Tensor):
             raise TypeError(f"{name} must be a tensor, not {type(X).__name__}")
         if X.dim() != 2 or not len(X) or X.shape[1] != 3 * n_digits + 3:
-            raise ValueError(f"{name} must have the shape (examples, {3 * n_digits + 3}) for {n_digits}-digit sums, "
-                             f"not {tuple(X.shape)}")
+            raise ValueError(
+                f"{name} must have the shape (examples, {3 * n_digits + 3}) for {n_digits}-digit"
+                f" sums, not {tuple(X.shape)}"
+            )
         if X.dtype != torch.int64:
             raise TypeError(f"{name} must hold int64 token ids, not {X.dtype}")
-    return torch.isin(_pair_codes(test_X, n_digits), _pair_codes(train_X, n_digits)).double().mean().item()
+    return (
+        torch.isin(_pair_codes(test_X, n_digits), _pair_codes(train_X, n_digits))
+        .double()
+        .mean()
+        .item()
+    )
 
 
-def make_disjoint_addition_split(n_train, n_test, n_digits=3, seed=42, digit_order="ones_first", device="cpu"):
+def make_disjoint_addition_split(
+    n_train, n_test, n_digits=3, seed=42, digit_order="ones_first", device="cpu"
+):
     """(train_X, train_Y, test_X, test_Y) in which no test pair occurs in training.
 
-    The test pairs are drawn first and are distinct; the training pairs are drawn, with repetition, from all others.
-    Raises ValueError where n_test leaves fewer than half of all pairs to train on.
+    The test pairs are drawn first and are distinct; the training pairs are drawn, with repetition,
+    from all others. Raises ValueError where n_test leaves fewer than half of all pairs to train on.
     """
     n_train, n_test = whole_number("n_train", n_train, 1), whole_number("n_test", n_test, 1)
     n_digits = whole_number("n_digits", n_digits, 1, 9)
-    if n_test > 10**(2 * n_digits) // 2:
-        raise ValueError(f"n_test must be at most half of the {10**(2 * n_digits):,} pairs, not {n_test:,}")
+    if n_test > 10 ** (2 * n_digits) // 2:
+        raise ValueError(
+            f"n_test must be at most half of the {10 ** (2 * n_digits):,} pairs, not {n_test:,}"
+        )
     generator = seeded_generator(seed)
 
     def draw(n, forbidden, distinct):
@@ -358,8 +450,10 @@ def make_disjoint_addition_split(n_train, n_test, n_digits=3, seed=42, digit_ord
             a, b = _draw_operands(2 * n, n_digits, generator)
             codes = a * 10**n_digits + b
             codes = torch.cat([kept, codes[~torch.isin(codes, forbidden)]])
-            if distinct:                                       # keep the first of each, in the order drawn
-                codes = torch.from_numpy(codes.numpy()[np.sort(np.unique(codes.numpy(), return_index=True)[1])])
+            if distinct:  # keep the first of each, in the order drawn
+                codes = torch.from_numpy(
+                    codes.numpy()[np.sort(np.unique(codes.numpy(), return_index=True)[1])]
+                )
             kept = codes
         return kept[:n]
 
@@ -367,7 +461,9 @@ def make_disjoint_addition_split(n_train, n_test, n_digits=3, seed=42, digit_ord
     train = draw(n_train, test, distinct=False)
     halves = []
     for codes in (train, test):
-        sequences = _addition_sequences(codes // 10**n_digits, codes % 10**n_digits, n_digits, _digit_order(digit_order))
+        sequences = _addition_sequences(
+            codes // 10**n_digits, codes % 10**n_digits, n_digits, _digit_order(digit_order)
+        )
         halves.extend(_inputs_and_targets(sequences, device))
     return tuple(halves)
 
@@ -375,8 +471,8 @@ def make_disjoint_addition_split(n_train, n_test, n_digits=3, seed=42, digit_ord
 def addition_floor(n_digits=3):
     """The lowest possible expected loss in nats per target token, for sums of uniform operands.
 
-    Of the 3 n + 3 targets, 2 n - 1 are operand digits that nothing predicts (the first digit is an input, never a
-    target); every other target is determined by what stands before it.
+    Of the 3 n + 3 targets, 2 n - 1 are operand digits that nothing predicts (the first digit is an
+    input, never a target); every other target is determined by what stands before it.
     """
     n_digits = whole_number("n_digits", n_digits, 1)
     return (2 * n_digits - 1) * math.log(10) / (3 * n_digits + 3)
@@ -391,21 +487,23 @@ def reversal_floor(seq_len=5):
 def digits_at_chance(loss, floor, n_targets):
     """The excess of a mean loss over its floor, in whole digits guessed at random: ln 10 nats each.
 
-    loss: nats per target token, a number or an array; n_targets: target tokens per sequence (12 for three digits).
+    loss: nats per target token, a number or an array; n_targets: target tokens per sequence (12 for
+    three digits).
     """
     n_targets = whole_number("n_targets", n_targets, 1)
     return (as_array(loss) - real_number("floor", floor)) * n_targets / math.log(10)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The model: a decoder-only transformer, pre-norm, with learned positions and a tied output head
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 class Attention(nn.Module):
     """Causal multi-head self-attention without biases: 4 D^2 parameters.
 
-    `self.pattern` is an identity that the attention weights (B, H, T, T) pass through: a forward hook on it can read
-    them, or return others in their place. There is no second code path for looking inside.
+    `self.pattern` is an identity that the attention weights (B, H, T, T) pass through: a forward
+    hook on it can read them, or return others in their place. There is no second code path for
+    looking inside.
     """
 
     def __init__(self, d_model, n_heads=1, causal=True):
@@ -414,19 +512,24 @@ class Attention(nn.Module):
         if d_model % n_heads:
             raise ValueError(f"n_heads must divide d_model = {d_model}, not {n_heads}")
         self.n_heads, self.causal = n_heads, true_or_false("causal", causal)
-        self.q, self.k, self.v, self.out = (nn.Linear(d_model, d_model, bias=False) for _ in range(4))
+        self.q, self.k, self.v, self.out = (
+            nn.Linear(d_model, d_model, bias=False) for _ in range(4)
+        )
         self.pattern = nn.Identity()
 
-    def forward(self, x):                                                          # (B, T, D)
+    def forward(self, x):  # (B, T, D)
         B, T, D = x.shape
-        q, k, v = (proj(x).view(B, T, self.n_heads, -1).transpose(1, 2) for proj in (self.q, self.k, self.v))
-        scores = q @ k.transpose(-2, -1) / math.sqrt(D // self.n_heads)            # (B, H, T, T)
+        q, k, v = (
+            proj(x).view(B, T, self.n_heads, -1).transpose(1, 2)
+            for proj in (self.q, self.k, self.v)
+        )
+        scores = q @ k.transpose(-2, -1) / math.sqrt(D // self.n_heads)  # (B, H, T, T)
         if self.causal:
             future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
             scores = scores.masked_fill(future, -math.inf)
-        weights = self.pattern(scores.softmax(dim=-1))                             # (B, H, T, T), rows sum to 1
+        weights = self.pattern(scores.softmax(dim=-1))  # (B, H, T, T), rows sum to 1
         mixed = (weights @ v).transpose(1, 2).reshape(B, T, D)
-        return self.out(mixed)                                                     # (B, T, D)
+        return self.out(mixed)  # (B, T, D)
 
 
 class FeedForward(nn.Module):
@@ -437,8 +540,8 @@ class FeedForward(nn.Module):
         d_model, d_ff = whole_number("d_model", d_model, 1), whole_number("d_ff", d_ff, 1)
         self.up, self.down = nn.Linear(d_model, d_ff), nn.Linear(d_ff, d_model)
 
-    def forward(self, x):                                                          # (B, T, D)
-        return self.down(F.gelu(self.up(x)))                                       # (B, T, d_ff) -> (B, T, D)
+    def forward(self, x):  # (B, T, D)
+        return self.down(F.gelu(self.up(x)))  # (B, T, d_ff) -> (B, T, D)
 
 
 class Block(nn.Module):
@@ -446,7 +549,11 @@ class Block(nn.Module):
 
     def __init__(self, d_model, d_ff, n_heads=1, causal=True, ffn=True, norm=True):
         super().__init__()
-        d_model, ffn, norm = whole_number("d_model", d_model, 1), true_or_false("ffn", ffn), true_or_false("norm", norm)
+        d_model, ffn, norm = (
+            whole_number("d_model", d_model, 1),
+            true_or_false("ffn", ffn),
+            true_or_false("norm", norm),
+        )
         self.ln1 = nn.LayerNorm(d_model) if norm else nn.Identity()
         self.attn = Attention(d_model, n_heads, causal)
         if ffn:
@@ -454,7 +561,7 @@ class Block(nn.Module):
             self.ffn = FeedForward(d_model, d_ff)
         self.has_ffn = ffn
 
-    def forward(self, x):                                                          # (B, T, D)
+    def forward(self, x):  # (B, T, D)
         x = x + self.attn(self.ln1(x))
         if self.has_ffn:
             x = x + self.ffn(self.ln2(x))
@@ -464,34 +571,56 @@ class Block(nn.Module):
 class AdditionTransformer(nn.Module):
     """Token ids in, logits of the next token out: (B, T) int64 -> (B, T, V).
 
-    The defaults are the book's reference setting: 17,760 parameters. The switches take pieces away: `positions`
-    (learned absolute positions), `causal` (no looking ahead), `ffn` (the feed-forward halves), `norm` (all LayerNorms).
-    Weights start as PyTorch starts them: embeddings N(0, 1), linear maps uniform with bound 1/sqrt(inputs).
-    Raises ValueError/TypeError for sizes that are not positive whole numbers or heads that do not divide d_model;
-    `forward` for a wrong dtype or shape, a sequence longer than max_seq_len, a token outside the vocabulary.
+    The defaults are the book's reference setting: 17,760 parameters. The switches take pieces away:
+    `positions` (learned absolute positions), `causal` (no looking ahead), `ffn` (the feed-forward
+    halves), `norm` (all LayerNorms). Weights start as PyTorch starts them: embeddings N(0, 1),
+    linear maps uniform with bound 1/sqrt(inputs). Raises ValueError/TypeError for sizes that are
+    not positive whole numbers or heads that do not divide d_model; `forward` for a wrong dtype or
+    shape, a sequence longer than max_seq_len, a token outside the vocabulary.
     """
 
-    def __init__(self, vocab_size=VOCAB_SIZE, d_model=32, d_ff=64, n_layers=2, max_seq_len=13, n_heads=1,
-                 positions=True, causal=True, ffn=True, norm=True):
+    def __init__(
+        self,
+        vocab_size=VOCAB_SIZE,
+        d_model=32,
+        d_ff=64,
+        n_layers=2,
+        max_seq_len=13,
+        n_heads=1,
+        positions=True,
+        causal=True,
+        ffn=True,
+        norm=True,
+    ):
         super().__init__()
         vocab_size, d_model, d_ff, n_layers, max_seq_len, n_heads = (
-            whole_number(name, size, 1) for name, size in dict(vocab_size=vocab_size, d_model=d_model, d_ff=d_ff,
-                                                               n_layers=n_layers, max_seq_len=max_seq_len, n_heads=n_heads).items())
+            whole_number(name, size, 1)
+            for name, size in dict(
+                vocab_size=vocab_size,
+                d_model=d_model,
+                d_ff=d_ff,
+                n_layers=n_layers,
+                max_seq_len=max_seq_len,
+                n_heads=n_heads,
+            ).items()
+        )
         positions, norm = true_or_false("positions", positions), true_or_false("norm", norm)
         self.vocab_size, self.max_seq_len = vocab_size, max_seq_len
         self.token_emb = nn.Embedding(vocab_size, d_model)
         self.pos_emb = nn.Embedding(max_seq_len, d_model) if positions else None
-        self.blocks = nn.ModuleList(Block(d_model, d_ff, n_heads, causal, ffn, norm) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(
+            Block(d_model, d_ff, n_heads, causal, ffn, norm) for _ in range(n_layers)
+        )
         self.ln_f = nn.LayerNorm(d_model) if norm else nn.Identity()
 
-    def forward(self, tokens):                                                     # (B, T)
+    def forward(self, tokens):  # (B, T)
         self._check(tokens)
-        x = self.token_emb(tokens)                                                 # (B, T, D)
+        x = self.token_emb(tokens)  # (B, T, D)
         if self.pos_emb is not None:
             x = x + self.pos_emb(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.blocks:
             x = block(x)
-        return self.ln_f(x) @ self.token_emb.weight.T                              # (B, T, V): the head is tied
+        return self.ln_f(x) @ self.token_emb.weight.T  # (B, T, V): the head is tied
 
     def _check(self, tokens):
         if not isinstance(tokens, torch.Tensor) or tokens.dtype != torch.int64:
@@ -500,34 +629,51 @@ class AdditionTransformer(nn.Module):
         if tokens.dim() != 2:
             raise ValueError(f"tokens must have the shape (batch, time), not {tuple(tokens.shape)}")
         if tokens.shape[1] > self.max_seq_len:
-            raise ValueError(f"the sequence has {tokens.shape[1]} tokens, the model's context is {self.max_seq_len}")
-        # On CUDA and MPS this look at the values would wait for the device at every step: there the embedding itself
-        # (CUDA: an assertion) is the judge.
-        if tokens.device.type == "cpu" and tokens.numel() and not 0 <= tokens.min() <= tokens.max() < self.vocab_size:
-            raise ValueError(f"token ids must be between 0 and {self.vocab_size - 1}, "
-                             f"not {tokens.min().item()} to {tokens.max().item()}")
+            raise ValueError(
+                f"the sequence has {tokens.shape[1]} tokens, the model's context is"
+                f" {self.max_seq_len}"
+            )
+        # On CUDA and MPS this look at the values would wait for the device at every step: there the
+        # embedding itself (CUDA: an assertion) is the judge.
+        if (
+            tokens.device.type == "cpu"
+            and tokens.numel()
+            and not 0 <= tokens.min() <= tokens.max() < self.vocab_size
+        ):
+            raise ValueError(
+                f"token ids must be between 0 and {self.vocab_size - 1}, "
+                f"not {tokens.min().item()} to {tokens.max().item()}"
+            )
 
 
 def _device_of(model):
-    """The device that a model's weights are on. Raises TypeError for anything but a torch module that reads token ids."""
+    """The device that a model's weights are on. Raises TypeError for anything but a torch module
+    that reads token ids."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch module, such as AdditionTransformer(), not {type(model).__name__}")
+        raise TypeError(
+            "model must be a torch module, such as AdditionTransformer(), not"
+            f" {type(model).__name__}"
+        )
     lacking = [name for name in ("vocab_size", "max_seq_len") if not hasattr(model, name)]
     if lacking or next(model.parameters(), None) is None:
-        raise TypeError(f"model must read token ids, as AdditionTransformer() does: {type(model).__name__} has no "
-                        f"{' and no '.join(lacking or ['weights'])}")
+        raise TypeError(
+            f"model must read token ids, as AdditionTransformer() does: {type(model).__name__} has"
+            f" no {' and no '.join(lacking or ['weights'])}"
+        )
     return next(model.parameters()).device
 
 
 def count_parameters(model):
-    """How many numbers training may change. A shared (tied) tensor counts once. Raises TypeError for a non-module."""
+    """How many numbers training may change. A shared (tied) tensor counts once. Raises TypeError
+    for a non-module."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"count_parameters needs a torch module, not {type(model).__name__}")
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def component_table(model):
-    """Where an AdditionTransformer's parameters sit: a DataFrame (component, parameters) that sums to the whole.
+    """Where an AdditionTransformer's parameters sit: a DataFrame (component, parameters) that sums
+    to the whole.
 
     Raises TypeError for any other model.
     """
@@ -535,30 +681,44 @@ def component_table(model):
         raise TypeError(f"component_table needs an AdditionTransformer, not {type(model).__name__}")
 
     def size(*modules):
-        return sum(p.numel() for module in modules if module is not None for p in module.parameters())
+        return sum(
+            p.numel() for module in modules if module is not None for p in module.parameters()
+        )
 
-    rows = [("token embedding (and tied head)", size(model.token_emb)), ("position embedding", size(model.pos_emb))]
+    rows = [
+        ("token embedding (and tied head)", size(model.token_emb)),
+        ("position embedding", size(model.pos_emb)),
+    ]
     for i, block in enumerate(model.blocks, start=1):
-        rows += [(f"layer {i}: attention", size(block.attn)),
-                 (f"layer {i}: feed-forward", size(block.ffn) if block.has_ffn else 0),
-                 (f"layer {i}: norms", size(block.ln1, block.ln2 if block.has_ffn else None))]
-    return pd.DataFrame(rows + [("final norm", size(model.ln_f))], columns=["component", "parameters"])
+        rows += [
+            (f"layer {i}: attention", size(block.attn)),
+            (f"layer {i}: feed-forward", size(block.ffn) if block.has_ffn else 0),
+            (f"layer {i}: norms", size(block.ln1, block.ln2 if block.has_ffn else None)),
+        ]
+    return pd.DataFrame(
+        rows + [("final norm", size(model.ln_f))], columns=["component", "parameters"]
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Training
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 class TrainingDiverged(RuntimeError):
     """The loss became infinite or not a number: says at which step of which epoch."""
 
 
 def learning_rate_at(step, lr, warmup_steps, total_steps):
-    """The learning rate of step 0, 1, ..., total_steps - 1: a straight line up to lr, then half a cosine down to zero.
+    """The learning rate of step 0, 1, ..., total_steps - 1: a straight line up to lr, then half a
+    cosine down to zero.
 
-    Raises ValueError/TypeError for a step outside these, sizes that are not whole numbers, or an lr that is no number.
+    Raises ValueError/TypeError for a step outside these, sizes that are not whole numbers, or an lr
+    that is no number.
     """
-    total_steps, warmup_steps = whole_number("total_steps", total_steps, 1), whole_number("warmup_steps", warmup_steps, 0)
+    total_steps, warmup_steps = (
+        whole_number("total_steps", total_steps, 1),
+        whole_number("warmup_steps", warmup_steps, 0),
+    )
     step, lr = whole_number("step", step, 0, total_steps - 1), real_number("lr", lr, low=0)
     if step < warmup_steps:
         return lr * (step + 1) / warmup_steps
@@ -569,68 +729,113 @@ def learning_rate_at(step, lr, warmup_steps, total_steps):
 def _check_examples(model, X, Y, answer_start, what):
     _device_of(model)
     if not isinstance(X, torch.Tensor) or not isinstance(Y, torch.Tensor):
-        raise TypeError(f"{what}_X and {what}_Y must be tensors, not {type(X).__name__} and {type(Y).__name__}")
+        raise TypeError(
+            f"{what}_X and {what}_Y must be tensors, not {type(X).__name__} and {type(Y).__name__}"
+        )
     if X.dim() != 2 or X.shape != Y.shape or not len(X):
-        raise ValueError(f"{what}_X and {what}_Y must be two arrays of one shape (examples, time), "
-                         f"not {tuple(X.shape)} and {tuple(Y.shape)}")
+        raise ValueError(
+            f"{what}_X and {what}_Y must be two arrays of one shape (examples, time), "
+            f"not {tuple(X.shape)} and {tuple(Y.shape)}"
+        )
     if X.shape[1] > model.max_seq_len:
-        raise ValueError(f"{what}_X has sequences of {X.shape[1]} tokens, the model's context is {model.max_seq_len}")
+        raise ValueError(
+            f"{what}_X has sequences of {X.shape[1]} tokens, the model's context is"
+            f" {model.max_seq_len}"
+        )
     for name, tokens in (("X", X), ("Y", Y)):
         if tokens.dtype != torch.int64:
             raise TypeError(f"{what}_{name} must hold int64 token ids, not {tokens.dtype}")
         if not 0 <= tokens.min() <= tokens.max() < model.vocab_size:
-            raise ValueError(f"token ids in {what}_{name} must be between 0 and {model.vocab_size - 1}, "
-                             f"not {tokens.min().item()} to {tokens.max().item()}")
+            raise ValueError(
+                f"token ids in {what}_{name} must be between 0 and {model.vocab_size - 1}, "
+                f"not {tokens.min().item()} to {tokens.max().item()}"
+            )
     return whole_number("answer_start", answer_start, 0, X.shape[1] - 1)
 
 
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam,
-              "sgd": functools.partial(torch.optim.SGD, lr=0.0, momentum=0.9)}
+OPTIMIZERS = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": functools.partial(torch.optim.SGD, lr=0.0, momentum=0.9),
+}
 
 
 def make_optimizer(model, optimizer, weight_decay):
-    """AdamW, Adam (decay as an L2 penalty in the gradient) or SGD with momentum 0.9, over all parameters."""
+    """AdamW, Adam (decay as an L2 penalty in the gradient) or SGD with momentum 0.9, over all
+    parameters."""
     weight_decay = real_number("weight_decay", weight_decay, low=0)
     make = OPTIMIZERS[one_of("optimizer", optimizer, OPTIMIZERS)]
     return make(model.parameters(), weight_decay=weight_decay)
 
 
 @own_defaults()
-def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=150, batch_size=512, lr=0.01,
-                warmup_steps=200, weight_decay=0.01, clip=1.0, optimizer="adamw", seed=42, log_every=10,
-                extra_epochs=None, stop_at=None, fit_factor=None, eval_every=1, measure=None, progress=True):
-    """Train by next-token cross-entropy over all positions and return the history, one entry per epoch.
+def train_model(
+    model,
+    train_X,
+    train_Y,
+    test_X,
+    test_Y,
+    answer_start=7,
+    epochs=150,
+    batch_size=512,
+    lr=0.01,
+    warmup_steps=200,
+    weight_decay=0.01,
+    clip=1.0,
+    optimizer="adamw",
+    seed=42,
+    log_every=10,
+    extra_epochs=None,
+    stop_at=None,
+    fit_factor=None,
+    eval_every=1,
+    measure=None,
+    progress=True,
+):
+    """Train by next-token cross-entropy over all positions and return the history, one entry per
+    epoch.
 
-    train_X, train_Y, test_X, test_Y: int64 (N, T), moved to the model's device; answer_start: the first target column
-    that belongs to the answer (2 n + 1 for sums, seq_len for reversal). The learning rate climbs for `warmup_steps`
-    steps and then follows a cosine to zero at the last step; `clip` bounds the gradient's norm (None: no bound);
-    `seed` fixes the order of the examples (the model's own start is fixed where the model is made). `log_every=k`
-    prints a line at epoch 1 and every k epochs (0: none). Three ways to end a run before `epochs` without changing its
-    learning-rate schedule: `stop_at=e` after epoch e; `extra_epochs=k` k epochs after test exact match first reached
-    99.9 %; `fit_factor=k` at k times the epoch in which the training rows were first fitted (99 % exact match).
-    `eval_every=k` evaluates, and writes the history, every k epochs and at the end only (an epoch of a small training
-    set is short); `measure`, a function of the model that returns a dictionary of numbers, adds them to the history.
+    train_X, train_Y, test_X, test_Y: int64 (N, T), moved to the model's device; answer_start: the
+    first target column that belongs to the answer (2 n + 1 for sums, seq_len for reversal). The
+    learning rate climbs for `warmup_steps` steps and then follows a cosine to zero at the last
+    step; `clip` bounds the gradient's norm (None: no bound); `seed` fixes the order of the examples
+    (the model's own start is fixed where the model is made). `log_every=k` prints a line at epoch 1
+    and every k epochs (0: none). Three ways to end a run before `epochs` without changing its
+    learning-rate schedule: `stop_at=e` after epoch e; `extra_epochs=k` k epochs after test exact
+    match first reached 99.9 %; `fit_factor=k` at k times the epoch in which the training rows were
+    first fitted (99 % exact match). `eval_every=k` evaluates, and writes the history, every k
+    epochs and at the end only (an epoch of a small training set is short); `measure`, a function of
+    the model that returns a dictionary of numbers, adds them to the history.
 
-    The history holds the lists `epoch` (1, 2, ...), `loss` (nats per target, mean over the epoch's examples while
-    they trained), `accuracy` (test exact match), `train_accuracy` (exact match on the first 5,000
-    training rows), `column_accuracy` (test accuracy of each answer column, in the order written), `lr` (of the epoch's
-    last step), `seconds` (of the epoch), and the text `ended`: "finished", "early" or "interrupted" (Ctrl-C keeps
-    what there is). Same seeds, same CPU and same number of threads: same history, to the last bit, but for seconds.
+    The history holds the lists `epoch` (1, 2, ...), `loss` (nats per target, mean over the epoch's
+    examples while they trained), `accuracy` (test exact match), `train_accuracy` (exact match on
+    the first 5,000 training rows), `column_accuracy` (test accuracy of each answer column, in the
+    order written), `lr` (of the epoch's last step), `seconds` (of the epoch), and the text `ended`:
+    "finished", "early" or "interrupted" (Ctrl-C keeps what there is). Same seeds, same CPU and same
+    number of threads: same history, to the last bit, but for seconds.
 
-    Raises TrainingDiverged at a loss that is not finite; ValueError/TypeError for bad arguments, and where gradients are
-    switched off or all weights frozen.
+    Raises TrainingDiverged at a loss that is not finite; ValueError/TypeError for bad arguments,
+    and where gradients are switched off or all weights frozen.
     """
     answer_start = _check_examples(model, train_X, train_Y, answer_start, "train")
     _check_examples(model, test_X, test_Y, answer_start, "test")
-    epochs, batch_size = whole_number("epochs", epochs, 1), whole_number("batch_size", batch_size, 1)
+    epochs, batch_size = (
+        whole_number("epochs", epochs, 1),
+        whole_number("batch_size", batch_size, 1),
+    )
     lr, warmup_steps = positive("lr", lr), whole_number("warmup_steps", warmup_steps, 0)
     clip, seed = or_none(positive)("clip", clip), seed_number("seed", seed)
-    log_every, eval_every = whole_number("log_every", log_every, 0), whole_number("eval_every", eval_every, 1)
+    log_every, eval_every = (
+        whole_number("log_every", log_every, 0),
+        whole_number("eval_every", eval_every, 1),
+    )
     extra_epochs = or_none(whole_from_zero)("extra_epochs", extra_epochs)
     fit_factor = None if fit_factor is None else real_number("fit_factor", fit_factor, low=1)
     last_epoch = epochs if stop_at is None else whole_number("stop_at", stop_at, 1, epochs)
     if measure is not None and not callable(measure):
-        raise TypeError(f"measure must be a function of the model, not {measure!r} ({type(measure).__name__})")
+        raise TypeError(
+            f"measure must be a function of the model, not {measure!r} ({type(measure).__name__})"
+        )
     check_gradients(model.parameters())
     device = _device_of(model)
     train_X, train_Y, test_X, test_Y = (t.to(device) for t in (train_X, train_Y, test_X, test_Y))
@@ -638,8 +843,16 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
     steps_per_epoch = math.ceil(len(train_X) / batch_size)
     opt = make_optimizer(model, optimizer, weight_decay)
     order = seeded_generator(seed)
-    history = {"epoch": [], "loss": [], "accuracy": [], "train_accuracy": [], "column_accuracy": [], "lr": [],
-               "seconds": [], "ended": None}
+    history = {
+        "epoch": [],
+        "loss": [],
+        "accuracy": [],
+        "train_accuracy": [],
+        "column_accuracy": [],
+        "lr": [],
+        "seconds": [],
+        "ended": None,
+    }
     step, reached, fitted = 0, None, None
     bar = tqdm(total=last_epoch, unit="epoch", disable=not progress, leave=False)
     try:
@@ -652,7 +865,9 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
                 rate = learning_rate_at(step, lr, warmup_steps, epochs * steps_per_epoch)
                 for group in opt.param_groups:
                     group["lr"] = rate
-                loss = F.cross_entropy(model(train_X[rows]).transpose(1, 2), train_Y[rows])    # (B, V, T), (B, T)
+                loss = F.cross_entropy(
+                    model(train_X[rows]).transpose(1, 2), train_Y[rows]
+                )  # (B, V, T), (B, T)
                 opt.zero_grad(set_to_none=True)
                 loss.backward()
                 if clip is not None:
@@ -660,15 +875,19 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
                 opt.step()
                 losses[i] = loss.detach()
                 step += 1
-            if not losses.isfinite().all():                        # looked at once an epoch: a look waits for a GPU
+            if not losses.isfinite().all():  # looked at once an epoch: a look waits for a GPU
                 bad = int((~losses.isfinite()).nonzero()[0])
-                raise TrainingDiverged(f"the loss is {losses[bad].item()} at step {bad + 1} of epoch {epoch}: "
-                                       f"try a smaller lr than {lr} or more warmup_steps than {warmup_steps}")
+                raise TrainingDiverged(
+                    f"the loss is {losses[bad].item()} at step {bad + 1} of epoch {epoch}: "
+                    f"try a smaller lr than {lr} or more warmup_steps than {warmup_steps}"
+                )
             bar.update()
             if epoch % eval_every and epoch != last_epoch:
                 continue
             sizes = torch.tensor([len(rows) for rows in batches], device=device)
-            right = predict_answers(model, test_X, answer_start) == test_Y[:, answer_start:]           # (N, A)
+            right = (
+                predict_answers(model, test_X, answer_start) == test_Y[:, answer_start:]
+            )  # (N, A)
             history["epoch"].append(epoch)
             history["loss"].append(((losses * sizes).sum() / sizes.sum()).item())
             history["accuracy"].append(right.all(1).double().mean().item())
@@ -678,9 +897,14 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
                 history.setdefault(name, []).append(value)
             history["lr"].append(rate)
             history["seconds"].append(time.perf_counter() - started)
-            bar.set_postfix(loss=f"{history['loss'][-1]:.4f}", exact=f"{history['accuracy'][-1]:.1%}")
+            bar.set_postfix(
+                loss=f"{history['loss'][-1]:.4f}", exact=f"{history['accuracy'][-1]:.1%}"
+            )
             if log_every and (epoch == 1 or epoch % log_every == 0):
-                tqdm.write(f"epoch {epoch:4d}   loss {history['loss'][-1]:.4f}   exact match {history['accuracy'][-1]:.1%}")
+                tqdm.write(
+                    f"epoch {epoch:4d}   loss {history['loss'][-1]:.4f}   exact match"
+                    f" {history['accuracy'][-1]:.1%}"
+                )
             if reached is None and history["accuracy"][-1] >= 0.999:
                 reached = epoch
             if fitted is None and history["train_accuracy"][-1] >= 0.99:
@@ -692,7 +916,7 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
         history["ended"] = "finished" if epoch == epochs else "early"
     except KeyboardInterrupt:
         history["ended"] = "interrupted"
-        whole = len(history["seconds"])                            # the list that an epoch adds to last
+        whole = len(history["seconds"])  # the list that an epoch adds to last
         for values in history.values():
             if isinstance(values, list):
                 del values[whole:]
@@ -701,24 +925,28 @@ def train_model(model, train_X, train_Y, test_X, test_Y, answer_start=7, epochs=
     return history
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Measuring: teacher-forced, autoregressive, and a census of every sum there is
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 @torch.no_grad()
 def predict_answers(model, X, answer_start, batch_size=4096):
-    """The model's best guess for each answer token, given the right tokens before it (teacher forcing).
+    """The model's best guess for each answer token, given the right tokens before it (teacher
+    forcing).
 
     X: (N, T) inputs -> (N, T - answer_start) token ids on the model's device.
     """
     answer_start = _check_examples(model, X, X, answer_start, "test")
     device, batch_size = _device_of(model), whole_number("batch_size", batch_size, 1)
     model.eval()
-    return torch.cat([model(part.to(device))[:, answer_start:].argmax(-1) for part in X.split(batch_size)])
+    return torch.cat(
+        [model(part.to(device))[:, answer_start:].argmax(-1) for part in X.split(batch_size)]
+    )
 
 
 def column_accuracy(model, X, Y, answer_start):
-    """The share right in each answer column, teacher-forced: a list of T - answer_start numbers in 0..1."""
+    """The share right in each answer column, teacher-forced: a list of T - answer_start numbers in
+    0..1."""
     answer_start = _check_examples(model, X, Y, answer_start, "test")
     guesses = predict_answers(model, X, answer_start)
     return (guesses == Y[:, answer_start:].to(guesses.device)).double().mean(0).tolist()
@@ -733,18 +961,25 @@ def exact_match(model, X, Y, answer_start):
 
 @torch.no_grad()
 def generate(model, prompt, n):
-    """Greedy decoding: n times append the most probable next token. (B, T) int64 -> (B, T + n), on the model's device.
+    """Greedy decoding: n times append the most probable next token. (B, T) int64 -> (B, T + n), on
+    the model's device.
 
-    Knows nothing of addition. Raises ValueError where the sequence would outgrow the model's context.
+    Knows nothing of addition. Raises ValueError where the sequence would outgrow the model's
+    context.
     """
     device, n = _device_of(model), whole_number("n", n, 0)
     if not isinstance(prompt, torch.Tensor) or prompt.dtype != torch.int64:
         raise TypeError("prompt must be a tensor of int64 token ids")
     if prompt.dim() != 2 or not prompt.shape[1]:
-        raise ValueError(f"prompt must have the shape (batch, time) with at least one token, not {tuple(prompt.shape)}")
+        raise ValueError(
+            "prompt must have the shape (batch, time) with at least one token, not"
+            f" {tuple(prompt.shape)}"
+        )
     if prompt.shape[1] + n - 1 > model.max_seq_len:
-        raise ValueError(f"{prompt.shape[1]} prompt tokens and {n} new ones need a context of "
-                         f"{prompt.shape[1] + n - 1}, the model's is {model.max_seq_len}")
+        raise ValueError(
+            f"{prompt.shape[1]} prompt tokens and {n} new ones need a context of "
+            f"{prompt.shape[1] + n - 1}, the model's is {model.max_seq_len}"
+        )
     tokens = prompt.to(device)
     model.eval()
     for _ in range(n):
@@ -753,18 +988,25 @@ def generate(model, prompt, n):
 
 
 def autoregressive_accuracy(model, X, Y, answer_start, batch_size=4096):
-    """The share of rows (0..1) whose answer is right when the model must live with its own earlier tokens."""
-    answer_start, batch_size = _check_examples(model, X, Y, answer_start, "test"), whole_number("batch_size", batch_size, 1)
+    """The share of rows (0..1) whose answer is right when the model must live with its own earlier
+    tokens."""
+    answer_start, batch_size = (
+        _check_examples(model, X, Y, answer_start, "test"),
+        whole_number("batch_size", batch_size, 1),
+    )
     right = []
     for x, y in zip(X.split(batch_size), Y.split(batch_size)):
-        answer = generate(model, x[:, :answer_start + 1], y.shape[1] - answer_start)[:, answer_start + 1:]
+        answer = generate(model, x[:, : answer_start + 1], y.shape[1] - answer_start)[
+            :, answer_start + 1 :
+        ]
         right.append((answer == y[:, answer_start:].to(answer.device)).all(1))
     return torch.cat(right).double().mean().item()
 
 
 def _sums_written(answers, n_digits, digit_order):
-    """The numbers that rows of answer tokens (N, n + 2) stand for; -1 where a row is not n + 1 digits and <EOS>."""
-    digits = answers[:, :n_digits + 1]
+    """The numbers that rows of answer tokens (N, n + 2) stand for; -1 where a row is not n + 1
+    digits and <EOS>."""
+    digits = answers[:, : n_digits + 1]
     digits = digits.flip(1) if digit_order == "ones_first" else digits
     valid = (digits < 10).all(1) & (answers[:, n_digits + 1] == EOS)
     powers = 10 ** torch.arange(n_digits, -1, -1, device=answers.device)
@@ -772,65 +1014,93 @@ def _sums_written(answers, n_digits, digit_order):
 
 
 def add_with_model(model, a, b, n_digits=3, digit_order="ones_first"):
-    """The sum as the model writes it, token by token: an int, or -1 where what it wrote is no number."""
+    """The sum as the model writes it, token by token: an int, or -1 where what it wrote is no
+    number."""
     prompt, answer = encode_addition(a, b, n_digits, digit_order)
     tokens = generate(model, torch.tensor([prompt], device="cpu"), len(answer))
-    return int(_sums_written(tokens[:, len(prompt):], n_digits, digit_order))
+    return int(_sums_written(tokens[:, len(prompt) :], n_digits, digit_order))
 
 
 def test_addition(model, a, b, n_digits=3, digit_order="ones_first"):
-    """Ask the model for one sum, print question, output, expected output and verdict; True if it is right."""
+    """Ask the model for one sum, print question, output, expected output and verdict; True if it is
+    right."""
     prompt, answer = encode_addition(a, b, n_digits, digit_order)
-    a, b = int(a), int(b)                                              # small kinds of numpy would overflow in the sum
-    output = generate(model, torch.tensor([prompt], device="cpu"), len(answer))[0, len(prompt):].tolist()
+    a, b = int(a), int(b)  # small kinds of numpy would overflow in the sum
+    output = generate(model, torch.tensor([prompt], device="cpu"), len(answer))[
+        0, len(prompt) :
+    ].tolist()
     verdict = "right" if output == answer else "wrong"
-    print(f"{a} + {b} = {a + b}   output {decode_tokens(output)}   expected {decode_tokens(answer)}   {verdict}")
+    print(
+        f"{a} + {b} = {a + b}   output {decode_tokens(output)}   expected {decode_tokens(answer)}  "
+        f" {verdict}"
+    )
     return output == answer
 
 
-test_addition.__test__ = False          # its name is the earlier book's; test runners must not take it for a test
+test_addition.__test__ = (
+    False  # its name is the earlier book's; test runners must not take it for a test
+)
 
 
 @torch.no_grad()
 def census(model, n_digits=3, digit_order="ones_first", batch_size=4096, progress=False):
-    """The model's answer to every sum there is: int64 array (10**n, 10**n), entry [a, b] its a + b (-1: no number).
+    """The model's answer to every sum there is: int64 array (10**n, 10**n), entry [a, b] its a + b
+    (-1: no number).
 
-    Greedy decoding differs from teacher forcing only after a first wrong token, so each row is read off once
-    teacher-forced, and only the rows that are wrong there are generated anew, token by token.
+    Greedy decoding differs from teacher forcing only after a first wrong token, so each row is read
+    off once teacher-forced, and only the rows that are wrong there are generated anew, token by
+    token.
     """
-    n_digits, batch_size = whole_number("n_digits", n_digits, 1, 4), whole_number("batch_size", batch_size, 1)
+    n_digits, batch_size = (
+        whole_number("n_digits", n_digits, 1, 4),
+        whole_number("batch_size", batch_size, 1),
+    )
     device, side = _device_of(model), 10**n_digits
     answer_start, answered = 2 * n_digits + 1, []
     codes = torch.arange(side * side, device=device)
     model.eval()
     for part in tqdm(codes.split(batch_size), unit="batch", disable=not progress, leave=False):
-        rows = _addition_sequences(part // side, part % side, n_digits, _digit_order(digit_order))     # (B, T + 1)
-        output = model(rows[:, :-1])[:, answer_start:].argmax(-1)                                      # (B, n + 2)
-        wrong = (output != rows[:, answer_start + 1:]).any(1)
+        rows = _addition_sequences(
+            part // side, part % side, n_digits, _digit_order(digit_order)
+        )  # (B, T + 1)
+        output = model(rows[:, :-1])[:, answer_start:].argmax(-1)  # (B, n + 2)
+        wrong = (output != rows[:, answer_start + 1 :]).any(1)
         if wrong.any():
-            prompts = rows[wrong, :answer_start + 1]
-            output[wrong] = generate(model, prompts, n_digits + 2)[:, answer_start + 1:]
+            prompts = rows[wrong, : answer_start + 1]
+            output[wrong] = generate(model, prompts, n_digits + 2)[:, answer_start + 1 :]
         answered.append(_sums_written(output, n_digits, digit_order))
     return torch.cat(answered).view(side, side).cpu().numpy()
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Looking inside: attention weights
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 @torch.no_grad()
 def attention_weights(model, tokens):
-    """The attention weights of every layer on a batch of token ids (B, T): a list of tensors (B, H, T, T).
+    """The attention weights of every layer on a batch of token ids (B, T): a list of tensors
+    (B, H, T, T).
 
-    Row q, column k: how much position q takes from position k. Read off the model's own forward pass by hooks.
+    Row q, column k: how much position q takes from position k. Read off the model's own forward
+    pass by hooks.
     """
     if not isinstance(tokens, torch.Tensor):
         raise TypeError(f"tokens must be a tensor of int64 token ids, not {type(tokens).__name__}")
     device, caught = _device_of(model), []
-    if not all(hasattr(getattr(block, "attn", None), "pattern") for block in getattr(model, "blocks", [None])):
-        raise TypeError(f"model must have layers with attention, as AdditionTransformer() has: {type(model).__name__} has none")
-    hooks = [block.attn.pattern.register_forward_hook(lambda module, args, output: caught.append(output.cpu()))
-             for block in model.blocks]
+    if not all(
+        hasattr(getattr(block, "attn", None), "pattern")
+        for block in getattr(model, "blocks", [None])
+    ):
+        raise TypeError(
+            "model must have layers with attention, as AdditionTransformer() has:"
+            f" {type(model).__name__} has none"
+        )
+    hooks = [
+        block.attn.pattern.register_forward_hook(
+            lambda module, args, output: caught.append(output.cpu())
+        )
+        for block in model.blocks
+    ]
     try:
         model.eval()
         model(tokens.to(device))
@@ -841,15 +1111,17 @@ def attention_weights(model, tokens):
 
 
 def _maps_of(model, sequence):
-    tokens = torch.tensor([sequence[:-1]], device="cpu")                                         # <EOS> is never an input
+    tokens = torch.tensor([sequence[:-1]], device="cpu")  # <EOS> is never an input
     maps = [as_array(weights[0].mean(0)) for weights in attention_weights(model, tokens)]
     return maps, [VOCAB_INV[token] for token in sequence[:-1]]
 
 
 def get_attention_maps(model, a, b, n_digits=3, digit_order="ones_first"):
-    """Attention on one sum with its right answer: (a list of (T, T) arrays, one per layer; the T labels).
+    """Attention on one sum with its right answer: (a list of (T, T) arrays, one per layer; the T
+    labels).
 
-    Several heads are averaged. The row that *predicts* a token is the row before it: `=` predicts the first digit.
+    Several heads are averaged. The row that *predicts* a token is the row before it: `=` predicts
+    the first digit.
     """
     prompt, answer = encode_addition(a, b, n_digits, digit_order)
     return _maps_of(model, prompt + answer)
@@ -861,22 +1133,41 @@ def get_reversal_attention(model, seq):
     return _maps_of(model, prompt + answer)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Plots: each helper returns its figure
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]     # Okabe and Ito (2008)
-plt.rcParams.update({
-    "axes.prop_cycle": plt.cycler(color=COLORS), "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6, "axes.axisbelow": True, "font.size": 10,
-    "legend.frameon": False, "svg.hashsalt": "book", "image.cmap": "viridis",
-})
+COLORS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+]  # Okabe and Ito (2008)
+plt.rcParams.update(
+    {
+        "axes.prop_cycle": plt.cycler(color=COLORS),
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.color": "#dddddd",
+        "grid.linewidth": 0.6,
+        "axes.axisbelow": True,
+        "font.size": 10,
+        "legend.frameon": False,
+        "svg.hashsalt": "book",
+        "image.cmap": "viridis",
+    }
+)
 
 
 def plot_training(history, floor=None):
-    """Loss, and test and training exact match, against epoch. `floor`: the loss no model can beat, drawn as a line.
+    """Loss, and test and training exact match, against epoch. `floor`: the loss no model can beat,
+    drawn as a line.
 
-    history: what `train_model` returns, or a run's table. Raises ValueError where it holds no epoch.
+    history: what `train_model` returns, or a run's table. Raises ValueError where it holds no
+    epoch.
     """
     if not len(history["epoch"]):
         raise ValueError("this history holds no epoch: nothing to plot")
@@ -885,11 +1176,18 @@ def plot_training(history, floor=None):
     left.plot(history["epoch"], history["loss"])
     if floor is not None:
         left.axhline(floor, color="#444444", linestyle="--", linewidth=1)
-        left.annotate("floor", (max(history["epoch"]), floor), ha="right", va="bottom", color="#444444")
+        left.annotate(
+            "floor", (max(history["epoch"]), floor), ha="right", va="bottom", color="#444444"
+        )
     left.set(xlabel="epoch", ylabel="loss (nats per target)", yscale="log")
-    for name, label, style in [("train_accuracy", "training sums", "--"), ("accuracy", "test sums", "-")]:
+    for name, label, style in [
+        ("train_accuracy", "training sums", "--"),
+        ("accuracy", "test sums", "-"),
+    ]:
         if name in history:
-            known = [(e, value) for e, value in zip(history["epoch"], history[name]) if value is not None]
+            known = [
+                (e, value) for e, value in zip(history["epoch"], history[name]) if value is not None
+            ]
             right.plot(*zip(*known), style, label=label)
     right.set(xlabel="epoch", ylabel="exact match", ylim=(-0.02, 1.02))
     right.yaxis.set_major_formatter("{x:.0%}")
@@ -898,21 +1196,32 @@ def plot_training(history, floor=None):
 
 
 def plot_attention(maps, labels, titles=None):
-    """Attention maps side by side, one panel per (T, T) array or tensor: rows ask, columns are looked at.
+    """Attention maps side by side, one panel per (T, T) array or tensor: rows ask, columns are
+    looked at.
 
-    labels: T texts; titles: one per map (None: "layer 1", ...). Raises ValueError where their numbers do not fit.
+    labels: T texts; titles: one per map (None: "layer 1", ...). Raises ValueError where their
+    numbers do not fit.
     """
     maps = [as_array(weights) for weights in maps]
     if not len(maps) or any(np.shape(weights) != (len(labels), len(labels)) for weights in maps):
-        raise ValueError(f"maps must be a list of ({len(labels)}, {len(labels)}) arrays, one row and column per label, "
-                         f"not {[np.shape(weights) for weights in maps]}")
+        raise ValueError(
+            f"maps must be a list of ({len(labels)}, {len(labels)}) arrays, one row and column per"
+            f" label, not {[np.shape(weights) for weights in maps]}"
+        )
     if isinstance(titles, str) or (titles is not None and len(titles) != len(maps)):
         raise ValueError(f"titles must be a list of {len(maps)}, one per map, not {titles!r}")
-    figure, axes = plt.subplots(1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False, layout="constrained"
+    )
     for i, (ax, weights) in enumerate(zip(axes[0], maps)):
         image = ax.imshow(weights, vmin=0, vmax=1)
-        ax.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="looked at (key)", ylabel="asks (query)",
-               title=f"layer {i + 1}" if titles is None else titles[i])
+        ax.set(
+            xticks=range(len(labels)),
+            yticks=range(len(labels)),
+            xlabel="looked at (key)",
+            ylabel="asks (query)",
+            title=f"layer {i + 1}" if titles is None else titles[i],
+        )
         ax.set_xticklabels(labels)
         ax.set_yticklabels(labels)
         ax.grid(False)

@@ -1,15 +1,18 @@
-"""The book's experiments: which runs each question needs. Chapters read them here, `make retrain` trains them.
+"""The book's experiments: which runs each question needs. Chapters read them here, `make retrain`
+trains them.
 
-An arm differs from the reference recipe in what its dictionary says and in nothing else. Control runs go on to the
-end; the runs of the other arms end 5 epochs after they have learned, or at epoch 60 or 40 (right-censored there).
+An arm differs from the reference recipe in what its dictionary says and in nothing else. Control
+runs go on to the end; the runs of the other arms end 5 epochs after they have learned, or at epoch
+60 or 40 (right-censored there).
 """
+
 import numpy as np
 
 from _common import positive, seed_numbers, whole_number
 from lab.runs import REVERSAL, RunConfig, finished_runs
 
-SEEDS = range(42, 47)                     # five seeds an arm
-MORE_SEEDS = range(47, 62)                # fifteen more of the reference recipe
+SEEDS = range(42, 47)  # five seeds an arm
+MORE_SEEDS = range(47, 62)  # fifteen more of the reference recipe
 TRIAL = {"extra_epochs": 5, "stop_at": 60}
 ABLATION = {"extra_epochs": 5, "stop_at": 40}
 
@@ -20,7 +23,8 @@ ARMS = {
     "no weight decay": {"weight_decay": 0.0, **TRIAL},
     "no warm-up": {"warmup_steps": 0, **TRIAL},
     "SGD with momentum": {"optimizer": "sgd", **TRIAL},
-    # more of the reference, chapter 4: until 15 epochs after they have learned, or epoch 60; one is followed to the end
+    # more of the reference, chapter 4: until 15 epochs after they have learned, or epoch 60; one is
+    # followed to the end
     "reference, until learned": {"extra_epochs": 15, "stop_at": 60},
     "reference, followed to the end": {"extra_epochs": 15},
     "batches of 128": {"batch_size": 128, **TRIAL},
@@ -45,43 +49,77 @@ ARMS = {
     "GRU on addition": {"architecture": "gru", **TRIAL},
     "GRU on reversal": {**REVERSAL, "architecture": "gru", **TRIAL},
 }
-ARM_SEEDS = {"reference, until learned": MORE_SEEDS, "reference, followed to the end": [47], "reversal, until learned": range(47, 52)}       # SEEDS for all others
+ARM_SEEDS = {
+    "reference, until learned": MORE_SEEDS,
+    "reference, followed to the end": [47],
+    "reversal, until learned": range(47, 52),
+}  # SEEDS for all others
 
-# Arms that are planned and not (fully) stored yet: `make retrain` fills them; no chapter may ask for them.
+# Arms that are planned and not (fully) stored yet: `make retrain` fills them; no chapter may ask
+# for them.
 NOT_YET = []
 
-# The reference runs, ended at the first epoch with at least half of the test sums right: half-trained on purpose.
+# The reference runs, ended at the first epoch with at least half of the test sums right:
+# half-trained on purpose.
 HALF_TRAINED = {42: 22, 43: 17, 44: 21, 45: 5, 46: 14}
 
-# Chapter 4's map: how many two-digit sums and how much weight decay make a model memorise, generalise, or both in turn.
-# Each cell gets 30,000 steps, or ten times the epochs that it needed to fit its training sums, or ends soon after it generalises.
-MAP_SIZES, MAP_DECAYS, MAP_SEEDS, MAP_STEPS = (300, 1_000, 3_000), (0.1, 0.0, 1.0, 0.01), range(42, 45), 30_000
+# Chapter 4's map: how many two-digit sums and how much weight decay make a model memorise,
+# generalise, or both in turn. Each cell gets 30,000 steps, or ten times the epochs that it needed
+# to fit its training sums, or ends soon after it generalises.
+MAP_SIZES, MAP_DECAYS, MAP_SEEDS, MAP_STEPS = (
+    (300, 1_000, 3_000),
+    (0.1, 0.0, 1.0, 0.01),
+    range(42, 45),
+    30_000,
+)
 
 
 def map_config(size, weight_decay, seed):
-    """One run of the map: batches of 64, learning rate 0.003, evaluated about every 500 steps on 2,000 unseen sums."""
+    """One run of the map: batches of 64, learning rate 0.003, evaluated about every 500 steps on
+    2,000 unseen sums."""
     batches = -(-whole_number("size", size, 1) // 64)
-    return RunConfig(seed=seed, n_digits=2, n_train=size, n_test=2_000, split="disjoint", batch_size=64, lr=0.003,
-                     weight_decay=weight_decay, epochs=-(-MAP_STEPS // batches), eval_every=max(1, 500 // batches),
-                     fit_factor=10, extra_epochs=10 * max(1, 500 // batches))
+    return RunConfig(
+        seed=seed,
+        n_digits=2,
+        n_train=size,
+        n_test=2_000,
+        split="disjoint",
+        batch_size=64,
+        lr=0.003,
+        weight_decay=weight_decay,
+        epochs=-(-MAP_STEPS // batches),
+        eval_every=max(1, 500 // batches),
+        fit_factor=10,
+        extra_epochs=10 * max(1, 500 // batches),
+    )
 
 
 def map_configs():
     """All runs of the map, decay by decay."""
-    return [map_config(size, decay, seed) for decay in MAP_DECAYS for size in MAP_SIZES for seed in MAP_SEEDS]
+    return [
+        map_config(size, decay, seed)
+        for decay in MAP_DECAYS
+        for size in MAP_SIZES
+        for seed in MAP_SEEDS
+    ]
 
 
 def configs_of(arm, seeds=None):
-    """The configurations of one arm, a list with one per seed (None: all that the book has). Raises ValueError for an
-    unknown arm, and as `seed_numbers`."""
+    """The configurations of one arm, a list with one per seed (None: all that the book has). Raises
+    ValueError for an unknown arm, and as `seed_numbers`."""
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: it may be one of {', '.join(ARMS)}")
-    return [RunConfig(seed=seed, **ARMS[arm]) for seed in seed_numbers(ARM_SEEDS.get(arm, SEEDS) if seeds is None else seeds)]
+    return [
+        RunConfig(seed=seed, **ARMS[arm])
+        for seed in seed_numbers(ARM_SEEDS.get(arm, SEEDS) if seeds is None else seeds)
+    ]
 
 
 def half_trained():
     """The finished runs of HALF_TRAINED, in order of seed."""
-    return finished_runs(RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items())
+    return finished_runs(
+        RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()
+    )
 
 
 def runs_of(arm, seeds=None):
@@ -90,7 +128,8 @@ def runs_of(arm, seeds=None):
 
 
 def times_to(runs, limit, level=0.999):
-    """When each run first reached `level` test exact match, as survival data: (times, censored), two arrays.
+    """When each run first reached `level` test exact match, as survival data: (times, censored),
+    two arrays.
 
     A run that had not by epoch `limit` is right-censored there: time `limit`, censored True.
     """
@@ -100,8 +139,15 @@ def times_to(runs, limit, level=0.999):
 
 
 def book_configs(arms=None):
-    """Every configuration the book shows, without repetition, the most needed first; or only those of `arms`, which may
-    name arms, "half-trained" and "map"."""
-    others = {"half-trained": [RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()], "map": map_configs()}
-    configs = [config for arm in (arms or [*ARMS, *others]) for config in others.get(arm) or configs_of(arm)]
+    """Every configuration the book shows, without repetition, the most needed first; or only those
+    of `arms`, which may name arms, "half-trained" and "map"."""
+    others = {
+        "half-trained": [
+            RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()
+        ],
+        "map": map_configs(),
+    }
+    configs = [
+        config for arm in arms or [*ARMS, *others] for config in others.get(arm) or configs_of(arm)
+    ]
     return list(dict.fromkeys(configs))

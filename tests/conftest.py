@@ -1,4 +1,5 @@
 """What the tests of the build share: a small book, the real book, a browser."""
+
 import os
 import shutil
 from pathlib import Path
@@ -15,34 +16,51 @@ disturbed.disturb(but_for="11-weights-by-hand")
 sys.path.remove({str(ROOT / "tests")!r})
 del sys, disturbed
 """
-os.environ.setdefault("OMP_NUM_THREADS", "1")      # before torch: workers side by side with more threads each wait for each other
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: workers side by side with more threads each wait for each other
 
-BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
-            "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-            "/Applications/Chromium.app/Contents/MacOS/Chromium"]
+BROWSERS = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+]
 
 
 def pytest_configure(config):
     if hasattr(config.option, "loadscopereorder"):
-        config.option.loadscopereorder = False                 # xdist's own order; the next hook makes a better one
+        config.option.loadscopereorder = (
+            False  # xdist's own order; the next hook makes a better one
+        )
 
 
-@pytest.hookimpl(tryfirst=True)                                # before `-m` selects, and before xdist reads the groups
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects, and before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     """Which tests go together into one worker (`-n 2 --dist loadgroup`), and in which order.
 
-    All that need the built book are one group, for it is built once; each other slow test is one by itself; the rest of a
-    file is one. In one process the fast ones come first. Workers begin with the slow ones: what is given out last should
-    be short, or one worker waits for the other.
+    All that need the built book are one group, for it is built once; each other slow test is one by
+    itself; the rest of a file is one. In one process the fast ones come first. Workers begin with
+    the slow ones: what is given out last should be short, or one worker waits for the other.
     """
+
     def weight(item):
-        return 2 if "built_book" in item.fixturenames else 1 if item.get_closest_marker("slow") else 0
+        return (
+            2 if "built_book" in item.fixturenames else 1 if item.get_closest_marker("slow") else 0
+        )
 
     for item in items:
         if weight(item) == 2:
             item.add_marker(pytest.mark.slow)
         if weight(item) != 1:
-            item.add_marker(pytest.mark.xdist_group("built book" if weight(item) else item.nodeid.partition("::")[0]))
+            item.add_marker(
+                pytest.mark.xdist_group(
+                    "built book" if weight(item) else item.nodeid.partition("::")[0]
+                )
+            )
     items.sort(key=weight, reverse=hasattr(config, "workerinput"))
 
 
@@ -56,6 +74,7 @@ def plain_environment(monkeypatch):
 def one_thread():
     """For tests of bitwise equality: sums may be taken in another order with more threads."""
     import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,10 +85,14 @@ def one_thread():
 def quick(monkeypatch):
     """Fleets with small validation and test sets: for tests of the machinery, not of the models."""
     import torch
-    from lab.adders.training import fleets
+
     from lab.adders.ten_digits import stratified_pairs
+    from lab.adders.training import fleets
+
     validation = fleets._validation
-    monkeypatch.setattr(fleets, "_validation", lambda format, device: validation(format, device, 200, 5))
+    monkeypatch.setattr(
+        fleets, "_validation", lambda format, device: validation(format, device, 200, 5)
+    )
     monkeypatch.setattr(fleets, "board_pairs", lambda: tuple(torch.arange(2 * 30).view(2, 30)))
     monkeypatch.setattr(fleets, "stratified_pairs", lambda n, seed: stratified_pairs(3, seed))
 
@@ -78,6 +101,7 @@ def quick(monkeypatch):
 def small_book(tmp_path_factory):
     """The small book, built the pandoc way. Shared: tests that change it copy it first."""
     from tools.build import build
+
     root = write_small_book(tmp_path_factory.mktemp("small") / "book")
     build(root, "pandoc", "reader")
     return root
@@ -91,13 +115,15 @@ def own_small_book(small_book, tmp_path):
 
 @pytest.fixture(scope="session")
 def built_book(tmp_path_factory):
-    """The real book's readers' edition, built the pandoc way in a copy of the checkout; returns the folder of the pages.
-    The records of the chapters are in `_record` beside it.
+    """The real book's readers' edition, built the pandoc way in a copy of the checkout; returns the
+    folder of the pages. The records of the chapters are in `_record` beside it.
 
-    Its chapters are executed as on another machine, with disturbed arithmetic (tests/disturbed.py): what holds for these pages
-    holds for those of `make book`, and the numbers on them are to be the same."""
+    Its chapters are executed as on another machine, with disturbed arithmetic (tests/disturbed.py):
+    what holds for these pages holds for those of `make book`, and the numbers on them are to be the
+    same."""
     from tools import execute
     from tools.build import build
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(execute, "SET_UP", execute.SET_UP + DISTURB)
         return build(copy_book(tmp_path_factory.mktemp("book") / "book"), "pandoc", "reader")
@@ -110,15 +136,21 @@ def find_browser():
 
 @pytest.fixture(scope="module")
 def bare_browser():
-    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a failure."""
+    """Headless Chromium: the installed one, else Playwright's own. In CI a missing browser is a
+    failure."""
     from playwright.sync_api import Error, sync_playwright
+
     with sync_playwright() as playwright:
         try:
             opened = playwright.chromium.launch(
-                executable_path=find_browser(), args=["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else [])
+                executable_path=find_browser(),
+                args=["--no-sandbox"] if getattr(os, "geteuid", lambda: 1)() == 0 else [],
+            )
         except Error as error:
-            reason = ("no browser: install Chromium or Chrome, or run `python -m playwright install chromium` "
-                      f"({str(error).splitlines()[0]})")
+            reason = (
+                "no browser: install Chromium or Chrome, or run `python -m playwright install"
+                f" chromium` ({str(error).splitlines()[0]})"
+            )
             if os.environ.get("CI") == "true":
                 pytest.fail(reason)
             pytest.skip(reason)
@@ -128,6 +160,6 @@ def bare_browser():
 
 @pytest.fixture(scope="module")
 def browser(small_book, built_book, bare_browser):
-    """The browser when the books are built: while Playwright runs, no notebook can be executed in this process (and none
-    later: so it ends with the module)."""
+    """The browser when the books are built: while Playwright runs, no notebook can be executed in
+    this process (and none later: so it ends with the module)."""
     return bare_browser

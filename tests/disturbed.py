@@ -1,26 +1,54 @@
-"""Arithmetic as on another machine: every sum of PyTorch comes out some units in the last place apart.
+"""Arithmetic as on another machine: every sum of PyTorch comes out some units in the last place
+apart.
 
-Processors add in different orders, so a reduction (sum, mean, product of matrices, softmax, norm, ...) of the same numbers has
-other last bits elsewhere. `disturb()` moves each of its results by up to UNITS units in the last place, by a pattern over its
-places: the same call gives the same bits again, as on any one machine. Sums of whole numbers are left alone: they are exact in
-any order.
+Processors add in different orders, so a reduction (sum, mean, product of matrices, softmax, norm,
+...) of the same numbers has other last bits elsewhere. `disturb()` moves each of its results by up
+to UNITS units in the last place, by a pattern over its places: the same call gives the same bits
+again, as on any one machine. Sums of whole numbers are left alone: they are exact in any order.
 """
+
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 UNITS = 2
-PATTERN = 10_007                        # places after which the pattern repeats: a prime, so that no axis of a tensor fits it
-REDUCTIONS = {"sum", "mean", "mm", "bmm", "addmm", "baddbmm", "mv", "dot", "_softmax", "_log_softmax", "logsumexp", "var", "std",
-              "native_layer_norm", "norm", "linalg_vector_norm", "cumsum", "prod", "nll_loss_forward", "var_mean",
-              "_scaled_dot_product_flash_attention_for_cpu", "convolution", "_thnn_fused_gru_cell"}
+PATTERN = (
+    10_007  # places after which the pattern repeats: a prime, so that no axis of a tensor fits it
+)
+REDUCTIONS = {
+    "sum",
+    "mean",
+    "mm",
+    "bmm",
+    "addmm",
+    "baddbmm",
+    "mv",
+    "dot",
+    "_softmax",
+    "_log_softmax",
+    "logsumexp",
+    "var",
+    "std",
+    "native_layer_norm",
+    "norm",
+    "linalg_vector_norm",
+    "cumsum",
+    "prod",
+    "nll_loss_forward",
+    "var_mean",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "convolution",
+    "_thnn_fused_gru_cell",
+}
 _running = []
 
 
 class _Disturbed(TorchDispatchMode):
     def __init__(self):
         super().__init__()
-        self.units = torch.from_numpy(np.random.default_rng(0).choice([*range(-UNITS, 0), *range(1, UNITS + 1)], PATTERN)).double()
+        self.units = torch.from_numpy(
+            np.random.default_rng(0).choice([*range(-UNITS, 0), *range(1, UNITS + 1)], PATTERN)
+        ).double()
         self.count = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -36,7 +64,7 @@ class _Disturbed(TorchDispatchMode):
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
         times = -(-max(1, value.numel()) // PATTERN)
-        units = self.units.repeat(times)[:value.numel()].view(value.shape).to(value.dtype)
+        units = self.units.repeat(times)[: value.numel()].view(value.shape).to(value.dtype)
         return value * (1 + units * torch.finfo(value.dtype).eps / 2)
 
 
@@ -50,16 +78,18 @@ def _whole(argument):
 
 
 def disturb(but_for=None):
-    """From now on, for the whole process, unless it turns out to be the kernel of the chapter `but_for`.
+    """From now on, for the whole process, unless it turns out to be the kernel of the chapter
+    `but_for`.
 
-    That is chapter 11: the circuits that others set by hand decide by leads of a few units in the last place of single
-    precision, and their numbers are cut as short as single precision allows.
+    That is chapter 11: the circuits that others set by hand decide by leads of a few units in the
+    last place of single precision, and their numbers are cut as short as single precision allows.
     """
     mode = _Disturbed()
     mode.__enter__()
     _running.append(mode)
     if but_for is not None:
         from lab.page import record
+
         open_chapter = record.open_chapter
 
         def open_undisturbed(name):

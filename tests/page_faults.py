@@ -1,4 +1,5 @@
-"""What is wrong with a page that a browser shows, as scripts for `page.evaluate`; each gives an empty list for a sound page."""
+"""What is wrong with a page that a browser shows, as scripts for `page.evaluate`; each gives an
+empty list for a sound page."""
 
 # WCAG AA: text has 4.5 to 1 against what is behind it, large text 3 to 1.
 CONTRAST = """() => {

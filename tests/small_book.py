@@ -1,4 +1,6 @@
-"""A small book with every construct of the list, for the tests of the build: two chapters, preface, appendix."""
+"""A small book with every construct of the list, for the tests of the build: two chapters, preface,
+appendix."""
+
 import shutil
 from pathlib import Path
 
@@ -27,7 +29,7 @@ google-scholar: true
 Welcome. Begin with @sec-sampler, and end with @sec-how-computed.
 """
 
-FIRST = '''# Every construct once {#sec-sampler}
+FIRST = """# Every construct once {#sec-sampler}
 
 ```{python}
 from lab.page.record import open_chapter
@@ -131,9 +133,9 @@ claim("order", f"The numbers rise from {numbers[0]} to {numbers[-1]}, see @fig-l
 ```
 
 Margin: [a side note]{.aside}.
-'''
+"""
 
-SECOND = '''# The second chapter {#sec-second}
+SECOND = """# The second chapter {#sec-second}
 
 ```{python}
 #| echo: false
@@ -189,9 +191,9 @@ A paragraph after a claim, with `code` in it.
 ```{python}
 print(pd.DataFrame({"a": [1, 2]}))
 ```
-'''
+"""
 
-APPENDIX = '''---
+APPENDIX = """---
 execute:
   freeze: false
 ---
@@ -207,7 +209,7 @@ open_chapter("how-computed")
 ## A table
 
 Records: `{python} len(list(__import__("pathlib").Path("_record").glob("*.json")))`.
-'''
+"""
 
 REFERENCES = """# References {.unnumbered}
 
@@ -217,31 +219,65 @@ REFERENCES = """# References {.unnumbered}
 
 
 def copy_book(place: Path, *without: str) -> Path:
-    """Copy the real book's sources and stored results to `place`, without what builds and readers have made here, and
-    without the paths `without`."""
-    kept_here = (".git", ".venv", ".pytest_cache", ".hypothesis", "tests", "notebooks", "data/yours", *without)
+    """Copy the real book's sources and stored results to `place`, without what builds and readers
+    have made here, and without the paths `without`."""
+    kept_here = (
+        ".git",
+        ".venv",
+        ".pytest_cache",
+        ".hypothesis",
+        "tests",
+        "notebooks",
+        "data/yours",
+        *without,
+    )
     left_out = {*made_by_builds(ROOT), *(ROOT / name for name in kept_here)}
-    return Path(shutil.copytree(ROOT, place, ignore=lambda folder, names: [
-        name for name in names if Path(folder, name) in left_out or name == "__pycache__"]))
+    return Path(
+        shutil.copytree(
+            ROOT,
+            place,
+            ignore=lambda folder, names: [
+                name for name in names if Path(folder, name) in left_out or name == "__pycache__"
+            ],
+        )
+    )
 
 
 def small_config() -> dict:
     """The book's own settings, with the small book's title and chapters."""
     config = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
-    config["book"] |= {"title": "A small book", "subtitle": "For tests", "appendices": ["chapters/how-computed.qmd"],
-                       "chapters": ["index.qmd", "chapters/01-first.qmd", "chapters/02-second.qmd", "references.qmd"]}
+    config["book"] |= {
+        "title": "A small book",
+        "subtitle": "For tests",
+        "appendices": ["chapters/how-computed.qmd"],
+        "chapters": [
+            "index.qmd",
+            "chapters/01-first.qmd",
+            "chapters/02-second.qmd",
+            "references.qmd",
+        ],
+    }
     return config
 
 
 def write_small_book(root: Path) -> Path:
-    """Write the book into the empty folder `root`, with this project's tools, theme and recorder."""
+    """Write the book into the empty folder `root`, with this project's tools, theme and
+    recorder."""
     (root / "chapters").mkdir(parents=True)
     (root / "data").mkdir()
-    for name, text in {"_quarto.yml": yaml.safe_dump(small_config()), "references.bib": BIBLIOGRAPHY, "index.qmd": PREFACE, "references.qmd": REFERENCES,
-                       "chapters/01-first.qmd": FIRST, "chapters/02-second.qmd": SECOND,
-                       "chapters/how-computed.qmd": APPENDIX, "used_module.py": "COUNT = 7\n",
-                       "unrelated_module.py": "COUNT = 8\n", "data/numbers.csv": "1,2\n",
-                       "data/unrelated.csv": "3\n"}.items():
+    for name, text in {
+        "_quarto.yml": yaml.safe_dump(small_config()),
+        "references.bib": BIBLIOGRAPHY,
+        "index.qmd": PREFACE,
+        "references.qmd": REFERENCES,
+        "chapters/01-first.qmd": FIRST,
+        "chapters/02-second.qmd": SECOND,
+        "chapters/how-computed.qmd": APPENDIX,
+        "used_module.py": "COUNT = 7\n",
+        "unrelated_module.py": "COUNT = 8\n",
+        "data/numbers.csv": "1,2\n",
+        "data/unrelated.csv": "3\n",
+    }.items():
         (root / name).write_text(text, encoding="utf-8")
     shutil.copyfile(ROOT / "_quarto-instructor.yml", root / "_quarto-instructor.yml")
     for folder in ("tools", "lab", "figures/theme"):

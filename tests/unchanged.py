@@ -1,7 +1,10 @@
-"""A run of the tests fails when it leaves the checkout other than it was: tests write into temporary folders.
+"""A run of the tests fails when it leaves the checkout other than it was: tests write into
+temporary folders.
 
-A pytest plugin. What the tools keep for themselves (byte code, caches of pytest and hypothesis, .venv) does not count.
+A pytest plugin. What the tools keep for themselves (byte code, caches of pytest and hypothesis,
+.venv) does not count.
 """
+
 import os
 from pathlib import Path
 
@@ -14,7 +17,8 @@ changes = pytest.StashKey()
 
 
 def list_files(root: Path) -> dict[str, tuple[int, int]]:
-    """Path below `root` -> (size, time of the last change in ns) of every file but the tools' own."""
+    """Path below `root` -> (size, time of the last change in ns) of every file but the tools'
+    own."""
     found = {}
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in OF_THE_TOOLS]
@@ -27,13 +31,18 @@ def list_files(root: Path) -> dict[str, tuple[int, int]]:
 
 def list_changes(before: dict, after: dict) -> list[str]:
     """One line for each file that is new, gone or changed, in the order of the paths."""
-    kinds = {path: "new" if path not in before else "gone" if path not in after else "changed"
-             for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    kinds = {
+        path: "new" if path not in before else "gone" if path not in after else "changed"
+        for path in before.keys() | after.keys()
+        if before.get(path) != after.get(path)
+    }
     return [f"{kinds[path]}: {path}" for path in sorted(kinds)]
 
 
 def pytest_sessionstart(session):
-    if not hasattr(session.config, "workerinput"):             # with xdist: in the process that leads, not in the workers
+    if not hasattr(
+        session.config, "workerinput"
+    ):  # with xdist: in the process that leads, not in the workers
         session.config.stash[files_before] = list_files(session.config.rootpath)
 
 
@@ -50,7 +59,11 @@ def pytest_sessionfinish(session, exitstatus):
 def pytest_terminal_summary(terminalreporter, config):
     lines = config.stash.get(changes, [])
     if lines:
-        terminalreporter.section("FAILED: the checkout is not as it was before the tests", red=True, bold=True)
+        terminalreporter.section(
+            "FAILED: the checkout is not as it was before the tests", red=True, bold=True
+        )
         for line in lines:
             terminalreporter.line(line)
-        terminalreporter.line("A test, or something beside the tests, has written there while they ran.")
+        terminalreporter.line(
+            "A test, or something beside the tests, has written there while they ran."
+        )

@@ -2,9 +2,10 @@
 
     python -m tools.build [--engine quarto|pandoc] [--edition reader|instructor]
 
-Without `--engine`, BOOK_ENGINE decides; without that, Quarto is used where it is installed and pandoc elsewhere.
-QUARTO_PROFILE=instructor is the same as `--edition instructor`.
+Without `--engine`, BOOK_ENGINE decides; without that, Quarto is used where it is installed and
+pandoc elsewhere. QUARTO_PROFILE=instructor is the same as `--edition instructor`.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -34,10 +35,16 @@ ENGINES = ("quarto", "pandoc")
 EDITIONS = ("reader", "instructor")
 
 
-SYSTEM_SAYS_NO = {errno.ENOSPC: "The disk is full: make room and build again; the pages of the last build are as they were.",
-                  errno.EDQUOT: "Your quota of disk space is used up: make room and build again.",
-                  errno.EROFS: "This folder cannot be written to: copy or clone the book to a place of your own.",
-                  errno.EACCES: "This folder cannot be written to: copy or clone the book to a place of your own."}
+SYSTEM_SAYS_NO = {
+    errno.ENOSPC: (
+        "The disk is full: make room and build again; the pages of the last build are as they were."
+    ),
+    errno.EDQUOT: "Your quota of disk space is used up: make room and build again.",
+    errno.EROFS: "This folder cannot be written to: copy or clone the book to a place of your own.",
+    errno.EACCES: (
+        "This folder cannot be written to: copy or clone the book to a place of your own."
+    ),
+}
 
 
 class BuildError(RuntimeError):
@@ -51,13 +58,16 @@ def find_quarto() -> str | None:
 
 
 def choose_engine(given: str | None) -> str:
-    """The engine asked for on the command line or in BOOK_ENGINE, else the best one that is installed."""
+    """The engine asked for on the command line or in BOOK_ENGINE, else the best one that is
+    installed."""
     wanted = given or os.environ.get("BOOK_ENGINE") or ("quarto" if find_quarto() else "pandoc")
     if wanted not in ENGINES:
         raise BuildError(f"BOOK_ENGINE is {wanted!r}; allowed are: {', '.join(ENGINES)}")
     if wanted == "quarto" and not find_quarto():
-        raise BuildError("Quarto was asked for, but there is no `quarto` on the PATH. Install it from quarto.org or with "
-                         "`pip install quarto-cli`, or build with BOOK_ENGINE=pandoc.")
+        raise BuildError(
+            "Quarto was asked for, but there is no `quarto` on the PATH. Install it from quarto.org"
+            " or with `pip install quarto-cli`, or build with BOOK_ENGINE=pandoc."
+        )
     return wanted
 
 
@@ -65,19 +75,26 @@ def choose_edition(given: str | None) -> str:
     """The edition asked for on the command line or by QUARTO_PROFILE, else the readers'."""
     wanted = given or os.environ.get("QUARTO_PROFILE") or "reader"
     if wanted not in EDITIONS:
-        raise BuildError(f"the edition is {wanted!r}; allowed are: {', '.join(EDITIONS)} (QUARTO_PROFILE=instructor)")
+        raise BuildError(
+            f"the edition is {wanted!r}; allowed are: {', '.join(EDITIONS)}"
+            " (QUARTO_PROFILE=instructor)"
+        )
     return wanted
 
 
 @contextlib.contextmanager
 def one_build_at_a_time(root: Path):
-    """Wait while another process builds this book: both would write the same records, caches and pages."""
+    """Wait while another process builds this book: both would write the same records, caches and
+    pages."""
     (root / "_cache").mkdir(exist_ok=True)
     lock = FileLock(root / "_cache" / ".build.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print("another build of this book is running; this one waits until it has ended ...", flush=True)
+        print(
+            "another build of this book is running; this one waits until it has ended ...",
+            flush=True,
+        )
         lock.acquire()
     try:
         yield
@@ -86,13 +103,21 @@ def one_build_at_a_time(root: Path):
 
 
 def build(root: Path, engine: str, edition: str, output: Path | None = None) -> Path:
-    """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with everything wrong.
+    """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with
+    everything wrong.
 
     `output` (pandoc only) is a folder to build into instead of the one that `_quarto.yml` names.
     """
     complaints = lint_book(root)
     if complaints:
-        raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) to mend in the sources; nothing was built"]))
+        raise BuildError(
+            "\n".join(
+                [
+                    *complaints,
+                    f"{len(complaints)} thing(s) to mend in the sources; nothing was built",
+                ]
+            )
+        )
     output = output or root / read_config(root, edition)["project"].get("output-dir", "_book")
     if engine == "quarto":
         render_with_quarto(root, edition)
@@ -100,12 +125,17 @@ def build(root: Path, engine: str, edition: str, output: Path | None = None) -> 
         build_with_pandoc(root, edition, output)
     complaints = check_pages(root, output, edition)
     if complaints:
-        raise BuildError("\n".join([*complaints, f"{len(complaints)} thing(s) wrong in the pages of {output.name}/"]))
+        raise BuildError(
+            "\n".join(
+                [*complaints, f"{len(complaints)} thing(s) wrong in the pages of {output.name}/"]
+            )
+        )
     return output
 
 
 def build_with_pandoc(root: Path, edition: str, output: Path) -> None:
-    """The pages are made aside and put in place when all are there, so that a failed build leaves the last good one."""
+    """The pages are made aside and put in place when all are there, so that a failed build leaves
+    the last good one."""
     drop_stale_results(root)
     aside = Path(tempfile.mkdtemp(dir=output.parent, prefix=f"{output.name}-partial-"))
     try:
@@ -126,13 +156,28 @@ def render_with_quarto(root: Path, edition: str) -> None:
     """`quarto render`; a warning about a reference or a citation is an error."""
     warnings = []
     with tempfile.TemporaryDirectory(prefix="profile-") as profile:
-        environment = {**kernel_environment(profile), "QUARTO_PYTHON": sys.executable,
-                       "QUARTO_PROFILE": "" if edition == "reader" else edition}
-        process = subprocess.Popen([find_quarto(), "render"], cwd=root, env=environment, text=True, encoding="utf-8",
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        environment = {
+            **kernel_environment(profile),
+            "QUARTO_PYTHON": sys.executable,
+            "QUARTO_PROFILE": "" if edition == "reader" else edition,
+        }
+        process = subprocess.Popen(
+            [find_quarto(), "render"],
+            cwd=root,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         for line in process.stdout:
             print(line, end="", flush=True)
-            if "Unable to resolve crossref" in line or "Unable to resolve link" in line or "citation" in line and "WARN" in line:
+            if (
+                "Unable to resolve crossref" in line
+                or "Unable to resolve link" in line
+                or "citation" in line
+                and "WARN" in line
+            ):
                 warnings.append(line.strip())
         status = process.wait()
     if status:
@@ -143,8 +188,12 @@ def render_with_quarto(root: Path, edition: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.build", description="Build the book.")
-    parser.add_argument("--engine", choices=ENGINES, help="default: BOOK_ENGINE, else Quarto where it is installed")
-    parser.add_argument("--edition", choices=EDITIONS, help="default: QUARTO_PROFILE, else the readers' edition")
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="default: BOOK_ENGINE, else Quarto where it is installed"
+    )
+    parser.add_argument(
+        "--edition", choices=EDITIONS, help="default: QUARTO_PROFILE, else the readers' edition"
+    )
     options = parser.parse_args(arguments)
     started = time.time()
     try:
@@ -159,9 +208,14 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in SYSTEM_SAYS_NO:
             raise
-        print(f"\nThe book was not built.\n{SYSTEM_SAYS_NO[error.errno]} ({error})", file=sys.stderr)
+        print(
+            f"\nThe book was not built.\n{SYSTEM_SAYS_NO[error.errno]} ({error})", file=sys.stderr
+        )
         return 1
-    print(f"The book is in {(output / 'index.html').relative_to(ROOT)} ({time.time() - started:.0f} s).")
+    print(
+        f"The book is in {(output / 'index.html').relative_to(ROOT)}"
+        f" ({time.time() - started:.0f} s)."
+    )
     return 0
 
 

@@ -1,7 +1,10 @@
-"""Take the censuses that chapter 5 shows and keep them in data/censuses: `python -m tools.censuses [--all]`.
+"""Take the censuses that chapter 5 shows and keep them in data/censuses: `python -m tools.censuses
+[--all]`.
 
-Without --all only those that are missing or were made with other weights. About half a minute each on one thread.
+Without --all only those that are missing or were made with other weights. About half a minute each
+on one thread.
 """
+
 import argparse
 
 import torch
@@ -10,7 +13,9 @@ from lab.addition.censuses import BOOK_CENSUSES, store_census, stored_census, su
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--all", action="store_true", help="take every census anew")
     every = parser.parse_args().all
     torch.set_num_threads(1)

@@ -1,8 +1,10 @@
 """Check built pages, of either engine: `python -m tools.check_pages [folder]`.
 
-Links and fragments resolve, images are there and have alt texts, no reference is left unresolved, nothing is loaded
-from elsewhere, identifiers are unique, each page has a title and one h1, and the readers' edition holds no solution.
+Links and fragments resolve, images are there and have alt texts, no reference is left unresolved,
+nothing is loaded from elsewhere, identifiers are unique, each page has a title and one h1, and the
+readers' edition holds no solution.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,12 +19,37 @@ from urllib.parse import unquote, urlsplit
 from tools.qmd import FENCE, list_pages, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
-UNRESOLVED = re.compile(r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
-                        r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}")
+UNRESOLVED = re.compile(
+    r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
+    r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}"
+)
 BOOK_TITLE = "title-block-header"  # the id that Quarto gives the title above a page
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+VOID = {
+    "area",
+    "base",
+    "br",
+    "col",
+    "embed",
+    "hr",
+    "img",
+    "input",
+    "link",
+    "meta",
+    "source",
+    "track",
+    "wbr",
+}
 NOT_TEXT = {"script", "style", "template", "annotation"}
-LOADING_LINKS = {"stylesheet", "icon", "shortcut", "preload", "modulepreload", "prefetch", "preconnect", "manifest"}
+LOADING_LINKS = {
+    "stylesheet",
+    "icon",
+    "shortcut",
+    "preload",
+    "modulepreload",
+    "prefetch",
+    "preconnect",
+    "manifest",
+}
 
 
 @dataclass
@@ -33,7 +60,9 @@ class PageContent:
     links: list[tuple[str, int]] = field(default_factory=list)
     images: list[tuple[str, str | None, int]] = field(default_factory=list)  # src, alt, line
     loads: list[tuple[str, int]] = field(default_factory=list)
-    headings: Counter = field(default_factory=Counter)  # h1 headings, in Quarto's title block and elsewhere
+    headings: Counter = field(
+        default_factory=Counter
+    )  # h1 headings, in Quarto's title block and elsewhere
     title: str = ""
     text: list[tuple[str, int]] = field(default_factory=list)  # running text, code left out
     all_text: list[str] = field(default_factory=list)
@@ -49,7 +78,9 @@ class _Reader(HTMLParser):
         if tag not in VOID:
             self.open_tags.append(tag)
             self.open_ids.append(given.get("id"))
-        if given.get("id") and tag != "link":  # Quarto names the light and the dark stylesheet alike
+        if (
+            given.get("id") and tag != "link"
+        ):  # Quarto names the light and the dark stylesheet alike
             content.identifiers.append(given["id"])
         if tag == "a" and given.get("href"):
             content.links.append((given["href"], line))
@@ -57,13 +88,19 @@ class _Reader(HTMLParser):
             content.images.append((given.get("src", ""), given.get("alt"), line))
         if tag in ("script", "iframe", "source", "video", "audio", "embed") and given.get("src"):
             content.loads.append((given["src"], line))
-        if tag == "link" and given.get("href") and LOADING_LINKS & set((given.get("rel") or "").split()):
+        if (
+            tag == "link"
+            and given.get("href")
+            and LOADING_LINKS & set((given.get("rel") or "").split())
+        ):
             content.loads.append((given["href"], line))
         if tag == "h1":
             content.headings[BOOK_TITLE if BOOK_TITLE in self.open_ids else "page"] += 1
 
-    handle_startendtag = lambda self, tag, attributes: (self.handle_starttag(tag, attributes),
-                                                        tag in VOID or self.handle_endtag(tag))
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.handle_endtag(tag)
 
     def handle_endtag(self, tag):
         if tag in self.open_tags:
@@ -90,7 +127,9 @@ def read_page(path: Path) -> PageContent:
 
 def check_pages(root: Path, folder: Path, edition: str) -> list[str]:
     """Every complaint about the pages in `folder`: `file:line: what is wrong`."""
-    files = sorted(path for path in folder.rglob("*.html") if "site_libs" not in path.relative_to(folder).parts)
+    files = sorted(
+        path for path in folder.rglob("*.html") if "site_libs" not in path.relative_to(folder).parts
+    )
     pages = {path.resolve(): read_page(path) for path in files}
     complaints = []
     for page in list_pages(root, read_config(root, edition)):
@@ -98,13 +137,19 @@ def check_pages(root: Path, folder: Path, edition: str) -> list[str]:
             complaints.append(f"{folder.name}/{page.output}: the page is missing")
     for path, content in pages.items():
         name = f"{folder.name}/{path.relative_to(folder.resolve()).as_posix()}"
-        complaints += [f"{name}:{line}: {text}" for line, text in _check_page(path, content, pages, folder)]
+        complaints += [
+            f"{name}:{line}: {text}" for line, text in _check_page(path, content, pages, folder)
+        ]
     for path in sorted((*folder.rglob("*.css"), *folder.rglob("*.html"))):
         if "site_libs" in path.parts:  # Quarto's own, which its pages do not use these parts of
             continue
-        for url in re.findall(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)",
-                              path.read_text(encoding="utf-8")):
-            complaints.append(f"{path.relative_to(folder.parent).as_posix()}: a style loads {url} from elsewhere")
+        for url in re.findall(
+            r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)",
+            path.read_text(encoding="utf-8"),
+        ):
+            complaints.append(
+                f"{path.relative_to(folder.parent).as_posix()}: a style loads {url} from elsewhere"
+            )
     if edition == "reader":
         complaints += _find_solutions(root, folder)
     return complaints
@@ -114,11 +159,15 @@ def _check_page(path: Path, content: PageContent, pages: dict, folder: Path):
     if not content.title.strip():
         yield 1, "the page has no <title>"
     headings = content.headings["page"] + content.headings[BOOK_TITLE]
-    if path.name == "index.html" and headings == 2:  # Quarto sets the book's title above that of the preface
+    if (
+        path.name == "index.html" and headings == 2
+    ):  # Quarto sets the book's title above that of the preface
         headings -= content.headings[BOOK_TITLE]
     if headings != 1:
         yield 1, f"the page has {headings} h1 headings, not one"
-    for identifier in sorted({name for name in content.identifiers if content.identifiers.count(name) > 1}):
+    for identifier in sorted(
+        {name for name in content.identifiers if content.identifiers.count(name) > 1}
+    ):
         yield 1, f"the id {identifier!r} is given twice"
     for url, line in content.loads:
         if urlsplit(url).scheme not in ("", "data") or url.startswith("//"):
@@ -150,7 +199,11 @@ def _check_link(path: Path, url: str, line: int, pages: dict):
         target = target / "index.html"
     if not target.exists():
         yield line, f"the link {url} leads nowhere"
-    elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].identifiers:
+    elif (
+        parts.fragment
+        and target in pages
+        and unquote(parts.fragment) not in pages[target].identifiers
+    ):
         yield line, f"the link {url}: there is no {parts.fragment!r} on that page"
 
 
@@ -158,7 +211,10 @@ def _find_solutions(root: Path, folder: Path):
     """Text of solutions and checks, searched for in every text file of the readers' edition."""
     secrets = list_secrets(root)
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in (".html", ".js", ".json", ".ipynb", ".txt", ".md", ".qmd") or "site_libs" in path.parts:
+        if (
+            path.suffix not in (".html", ".js", ".json", ".ipynb", ".txt", ".md", ".qmd")
+            or "site_libs" in path.parts
+        ):
             continue
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".html":
@@ -168,15 +224,20 @@ def _find_solutions(root: Path, folder: Path):
         squeezed = squeeze(text)
         for origin, secret in secrets:
             if squeeze(secret) in squeezed:
-                yield (f"{path.relative_to(folder.parent).as_posix()}: the readers' edition holds what {origin} keeps for "
-                       f"instructors: {secret.strip()[:60]!r}")
+                yield (
+                    f"{path.relative_to(folder.parent).as_posix()}: the readers' edition holds what"
+                    f" {origin} keeps for instructors: {secret.strip()[:60]!r}"
+                )
 
 
 def list_secrets(root: Path) -> list[tuple[str, str]]:
-    """(file:line, text) of every line that only solutions and checks have, long enough to be told from chance."""
+    """(file:line, text) of every line that only solutions and checks have, long enough to be told
+    from chance."""
     secrets, public = [], set()
     for source in [page.source for page in list_pages(root, read_config(root))]:
-        for number, line, is_secret in _mark_secret_lines((root / source).read_text(encoding="utf-8").split("\n")):
+        for number, line, is_secret in _mark_secret_lines(
+            (root / source).read_text(encoding="utf-8").split("\n")
+        ):
             if not is_secret:
                 public.add(squeeze(line))
             elif len(squeeze(line)) >= 20 and not re.match(r"\s*(`{3}|:::|#+ )", line):
@@ -207,7 +268,9 @@ def squeeze(text: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.check_pages", description="Check the built pages.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.check_pages", description="Check the built pages."
+    )
     parser.add_argument("folder", nargs="?", default="_book", help="default: _book")
     parser.add_argument("--edition", choices=("reader", "instructor"), default="reader")
     options = parser.parse_args()
@@ -216,7 +279,14 @@ def main() -> int:
         print(f"there is no folder {options.folder}: build the book first", file=sys.stderr)
         return 2
     complaints = check_pages(ROOT, folder, options.edition)
-    print("\n".join([*complaints, f"{len(complaints)} thing(s) wrong" if complaints else "the pages are sound"]))
+    print(
+        "\n".join(
+            [
+                *complaints,
+                f"{len(complaints)} thing(s) wrong" if complaints else "the pages are sound",
+            ]
+        )
+    )
     return 1 if complaints else 0
 
 

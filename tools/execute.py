@@ -1,8 +1,11 @@
-"""Run the chapters' cells and inline expressions through Jupyter, and keep the outputs until something changes.
+"""Run the chapters' cells and inline expressions through Jupyter, and keep the outputs until
+something changes.
 
-The kernel is set up as Quarto sets it up (figure size and format), one kernel per chapter, working directory = the
-project root. Inline expressions are evaluated where they stand, through the kernel's own `user_expressions`.
+The kernel is set up as Quarto sets it up (figure size and format), one kernel per chapter, working
+directory = the project root. Inline expressions are evaluated where they stand, through the
+kernel's own `user_expressions`.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -26,7 +29,9 @@ from tools.freshness import pandoc_result, take_snapshot, write_atomically
 from tools.qmd import Cell, Chapter
 
 CHAPTERS_AT_ONCE = 2
-LONGEST_SOCKET = 95        # a local socket's address has at most 103 bytes on macOS, and ends in "-1" to "-5"
+LONGEST_SOCKET = (
+    95  # a local socket's address has at most 103 bytes on macOS, and ends in "-1" to "-5"
+)
 SET_UP = """
 import matplotlib.pyplot as plt
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -34,7 +39,14 @@ plt.rcParams.update({"figure.figsize": (7, 5), "figure.dpi": 96, "savefig.dpi": 
 set_matplotlib_formats("retina")
 del plt, set_matplotlib_formats
 """
-DISPLAY_ORDER = ["text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain"]
+DISPLAY_ORDER = [
+    "text/html",
+    "text/markdown",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "text/plain",
+]
 
 
 class ChapterError(RuntimeError):
@@ -42,10 +54,11 @@ class ChapterError(RuntimeError):
 
 
 def execute_chapters(root: Path, chapters: list[Chapter]) -> dict[Path, list[list[dict]]]:
-    """Outputs per chapter path: one list for each part, a cell's outputs or its prose's inline values.
+    """Outputs per chapter path: one list for each part, a cell's outputs or its prose's inline
+    values.
 
-    Chapters that are never frozen (the appendices) run after all the others, for they report on them.
-    Raises ChapterError.
+    Chapters that are never frozen (the appendices) run after all the others, for they report on
+    them. Raises ChapterError.
     """
     outputs = {}
     for is_frozen in (True, False):
@@ -61,7 +74,9 @@ async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list
         async with places:
             return chapter.path, await _execute_or_reuse(root, chapter)
 
-    results = await asyncio.gather(*(one(chapter) for chapter in chapters if chapter.runs_code), return_exceptions=True)
+    results = await asyncio.gather(
+        *(one(chapter) for chapter in chapters if chapter.runs_code), return_exceptions=True
+    )
     for error in results:
         if isinstance(error, BaseException) and not isinstance(error, ChapterError):
             raise error
@@ -71,28 +86,48 @@ async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list
     return dict(results)
 
 
-async def run_notebook(notebook: nbformat.NotebookNode, folder: Path, timeout: int | None = None) -> None:
-    """Execute a notebook in place, in a kernel of its own that works in `folder`. Raises nbclient's errors.
+async def run_notebook(
+    notebook: nbformat.NotebookNode, folder: Path, timeout: int | None = None
+) -> None:
+    """Execute a notebook in place, in a kernel of its own that works in `folder`. Raises nbclient's
+    errors.
 
-    The kernel is that of this Python, whatever kernels a user has installed under its name. Where the system has them, kernels
-    talk through local sockets: two that start at once can pick the same TCP port.
+    The kernel is that of this Python, whatever kernels a user has installed under its name. Where
+    the system has them, kernels talk through local sockets: two that start at once can pick the
+    same TCP port.
     """
     with tempfile.TemporaryDirectory(prefix="k-", dir=short_temporary_folder()) as sockets:
         connection = os.path.join(sockets, "k.json")
         local = os.name != "nt" and len(connection) <= LONGEST_SOCKET
-        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-                                     transport="ipc" if local else "tcp", connection_file=connection)
-        client = NotebookClient(notebook, km=manager, timeout=timeout, resources={"metadata": {"path": str(folder)}},
-                                extra_arguments=["--log-level=50"])  # else the kernel warns of its local sockets
+        manager = AsyncKernelManager(
+            kernel_name="python3",
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+            transport="ipc" if local else "tcp",
+            connection_file=connection,
+        )
+        client = NotebookClient(
+            notebook,
+            km=manager,
+            timeout=timeout,
+            resources={"metadata": {"path": str(folder)}},
+            extra_arguments=["--log-level=50"],
+        )  # else the kernel warns of its local sockets
         await client.async_execute(cleanup_kc=True, env=kernel_environment(sockets))
 
 
 def short_temporary_folder() -> str | None:
-    """Where kernels' sockets may stand: the usual temporary folder (None) unless its path is too long for them, as on many
-    clusters; else a system's short one that can be written to."""
+    """Where kernels' sockets may stand: the usual temporary folder (None) unless its path is too
+    long for them, as on many clusters; else a system's short one that can be written to."""
     if len(os.path.join(tempfile.gettempdir(), "k-12345678", "k.json")) <= LONGEST_SOCKET:
         return None
-    return next((place for place in ("/tmp", "/var/tmp", "/dev/shm") if os.access(place, os.W_OK | os.X_OK)), None)
+    return next(
+        (
+            place
+            for place in ("/tmp", "/var/tmp", "/dev/shm")
+            if os.access(place, os.W_OK | os.X_OK)
+        ),
+        None,
+    )
 
 
 def code_key(chapter: Chapter) -> str:
@@ -120,7 +155,9 @@ async def _execute_or_reuse(root: Path, chapter: Chapter) -> list[list[dict]]:
     if chapter.is_frozen:
         write_atomically(result.file, nbformat.writes(notebook))
         record = root / "_record" / f"{chapter.path.stem}.json"
-        if record.exists() and record.stat().st_mtime >= started - 2:  # else the record is not of this run
+        if (
+            record.exists() and record.stat().st_mtime >= started - 2
+        ):  # else the record is not of this run
             take_snapshot(root, result)
     return _outputs_of(notebook)
 
@@ -134,9 +171,13 @@ def _notebook_of(chapter: Chapter) -> nbformat.NotebookNode:
             expressions = {str(index): text for index, text in enumerate(part.expressions)}
             source, line = "", part.line
             if expressions:
-                source = ("get_ipython().display_pub.publish({'application/json': "
-                          f"get_ipython().user_expressions({expressions!r})}})")
-        cells.append(nbformat.v4.new_code_cell(source, id=f"part-{number}", metadata={"book_line": line}))
+                source = (
+                    "get_ipython().display_pub.publish({'application/json': "
+                    f"get_ipython().user_expressions({expressions!r})}})"
+                )
+        cells.append(
+            nbformat.v4.new_code_cell(source, id=f"part-{number}", metadata={"book_line": line})
+        )
     return nbformat.v4.new_notebook(cells=cells, metadata={"book_key": code_key(chapter)})
 
 
@@ -160,8 +201,10 @@ def _raise_for_expressions(name: str, notebook) -> None:
         for output in cell.outputs:
             for value in output.get("data", {}).get("application/json", {}).values():
                 if value.get("status") == "error":
-                    raise ChapterError(f"{name}:{cell.metadata.book_line}: in the text after this line, an inline "
-                                       f"expression failed: {value['ename']}: {value['evalue']}")
+                    raise ChapterError(
+                        f"{name}:{cell.metadata.book_line}: in the text after this line, an inline "
+                        f"expression failed: {value['ename']}: {value['evalue']}"
+                    )
 
 
 def choose_display(data: dict) -> str | None:
@@ -171,7 +214,9 @@ def choose_display(data: dict) -> str | None:
 
 def inline_values(outputs: list[dict]) -> list[str]:
     """Markdown for each inline expression of a piece of prose, escaped as Quarto escapes it."""
-    shown = [output["data"] for output in outputs if output.output_type == "display_data"]       # a progress bar is, too
+    shown = [
+        output["data"] for output in outputs if output.output_type == "display_data"
+    ]  # a progress bar is, too
     values = next((data["application/json"] for data in shown if "application/json" in data), {})
     return [_inline_markdown(values[key]["data"]) for key in sorted(values, key=int)]
 

@@ -1,12 +1,15 @@
-"""Guard against stale results: drop what was computed from something that has changed since, and nothing else.
+"""Guard against stale results: drop what was computed from something that has changed since, and
+nothing else.
 
-Quarto's `freeze: auto` looks at a chapter's own source only (quarto-cli #6793): a change in `_common.py`, in a module
-of `lab/` or in a data file would not re-run the chapter. Every chapter leaves `_record/<stem>.json` with the files it
-used (`depends_on`: path -> SHA-256) and the settings it ran under. After a run this is kept as a *snapshot* beside the
-result it belongs to; before a build the guard compares the snapshot with the files as they are now.
+Quarto's `freeze: auto` looks at a chapter's own source only (quarto-cli #6793): a change in
+`_common.py`, in a module of `lab/` or in a data file would not re-run the chapter. Every chapter
+leaves `_record/<stem>.json` with the files it used (`depends_on`: path -> SHA-256) and the settings
+it ran under. After a run this is kept as a *snapshot* beside the result it belongs to; before a
+build the guard compares the snapshot with the files as they are now.
 
 Quarto calls it before and after a render (tools/render_hooks.py).
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -43,7 +46,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict | None:
-    """The object in `path`; None when it is missing, unreadable or not an object (the chapter then runs again)."""
+    """The object in `path`; None when it is missing, unreadable or not an object (the chapter then
+    runs again)."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -57,25 +61,35 @@ def pandoc_result(root: Path, stem: str) -> Result:
 
 
 def quarto_result(root: Path, file: Path) -> Result:
-    """`file` is `_freeze/<path of the chapter>/execute-results/<format>.json`: Quarto executes a chapter for each format."""
+    """`file` is `_freeze/<path of the chapter>/execute-results/<format>.json`: Quarto executes a
+    chapter for each format."""
     stem = file.parent.parent.name
     return Result(stem, file, root / "_cache" / "quarto" / f"{stem}.{file.stem}.json")
 
 
 def frozen_results(root: Path) -> list[Result]:
-    return [quarto_result(root, file) for file in sorted((root / "_freeze").glob("**/execute-results/*.json"))]
+    return [
+        quarto_result(root, file)
+        for file in sorted((root / "_freeze").glob("**/execute-results/*.json"))
+    ]
 
 
 def list_results(root: Path) -> list[Result]:
-    results = [pandoc_result(root, path.stem) for path in sorted((root / "_cache" / "pandoc").glob("*.ipynb"))]
+    results = [
+        pandoc_result(root, path.stem)
+        for path in sorted((root / "_cache" / "pandoc").glob("*.ipynb"))
+    ]
     return results + frozen_results(root)
 
 
 def take_snapshot(root: Path, result: Result) -> None:
     """Keep the chapter's record, as it is now, beside the result that it describes."""
     record = read_json(root / "_record" / f"{result.stem}.json") or {}
-    snapshot = {"result": sha256_of(result.file), "depends_on": record.get("depends_on"),
-                "settings": record.get("settings")}
+    snapshot = {
+        "result": sha256_of(result.file),
+        "depends_on": record.get("depends_on"),
+        "settings": record.get("settings"),
+    }
     write_atomically(result.snapshot, json.dumps(snapshot, indent=1, sort_keys=True))
 
 
@@ -90,7 +104,9 @@ def why_stale(root: Path, result: Result) -> str | None:
     snapshot = read_json(result.snapshot)
     if snapshot is None or snapshot.get("result") != sha256_of(result.file):
         return "its stored outputs are not those of its last recorded run"
-    if not isinstance(snapshot.get("depends_on"), dict) or not isinstance(snapshot.get("settings"), dict):
+    if not isinstance(snapshot.get("depends_on"), dict) or not isinstance(
+        snapshot.get("settings"), dict
+    ):
         return "its record does not say what it used"
     for name, recorded in sorted(snapshot["depends_on"].items()):
         path = root / name
@@ -105,7 +121,8 @@ def why_stale(root: Path, result: Result) -> str | None:
 
 
 def drop_stale_results(root: Path, report=print) -> list[str]:
-    """Remove every stale result, of either engine; returns the stems of the chapters that will run again."""
+    """Remove every stale result, of either engine; returns the stems of the chapters that will run
+    again."""
     dropped = []
     for result in list_results(root):
         reason = why_stale(root, result)

@@ -1,17 +1,22 @@
-"""Intervene in the models that chapter 6 shows and keep the effects in data/interventions: `python -m tools.interventions [--all]`.
+"""Intervene in the models that chapter 6 shows and keep the effects in data/interventions: `python
+-m tools.interventions [--all]`.
 
-Without --all only those that are missing or were made with other weights. About half a minute each on one thread.
+Without --all only those that are missing or were made with other weights. About half a minute each
+on one thread.
 """
+
 import argparse
 
 import torch
 
-from lab.experiments import runs_of
 from lab.addition.interventions import BOOK_INTERVENTIONS, store_interventions, stored_interventions
+from lab.experiments import runs_of
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--all", action="store_true", help="intervene anew in every model")
     every = parser.parse_args().all
     torch.set_num_threads(1)

@@ -1,8 +1,10 @@
 """Refuse what the book's two builds do not both understand: `python -m tools.lint`.
 
-The chapters use a closed list of Markdown constructs (LIST below). Every complaint is `file:line: what is wrong, what
-is allowed`. Labels, references, alt texts, links and exercises are checked here as well, for both builds at once.
+The chapters use a closed list of Markdown constructs (LIST below). Every complaint is `file:line:
+what is wrong, what is allowed`. Labels, references, alt texts, links and exercises are checked here
+as well, for both builds at once.
 """
+
 from __future__ import annotations
 
 import ast
@@ -18,28 +20,79 @@ import pypandoc
 from tools.qmd import FENCE, Cell, Chapter, Page, SourceError, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
-LIST = ("headings {#sec-x}, citations, footnotes ^[...], $math$ and $$math$$ {#eq-x}, inline `{python} expr`, callouts "
-        "(note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with `: caption {#tbl-x}`, @references, "
-        "exercises ::: {#exr-x difficulty minutes}, solutions, [margin notes]{.aside}, plain code blocks, lists, links")
-WIDTH = 88                                          # characters of code that a page shows without scrolling sideways
-CELL_OPTIONS = {"label": str, "fig-cap": str, "fig-alt": str, "tbl-cap": str, "echo": bool, "code-fold": (bool, str),
-                "code-summary": str, "output": bool}
+LIST = (
+    "headings {#sec-x}, citations, footnotes ^[...], $math$ and $$math$$ {#eq-x}, inline `{python}"
+    " expr`, callouts (note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with"
+    " `: caption {#tbl-x}`, @references, exercises ::: {#exr-x difficulty minutes}, solutions,"
+    " [margin notes]{.aside}, plain code blocks, lists, links"
+)
+WIDTH = 88  # characters of code that a page shows without scrolling sideways
+CELL_OPTIONS = {
+    "label": str,
+    "fig-cap": str,
+    "fig-alt": str,
+    "tbl-cap": str,
+    "echo": bool,
+    "code-fold": (bool, str),
+    "code-summary": str,
+    "output": bool,
+}
 DIVISIONS = {
     "figure": re.compile(r"\{#(?P<id>fig-[a-z0-9-]+)\}"),
     "exercise": re.compile(r'\{#(?P<id>exr-[a-z0-9-]+) difficulty="[123]" minutes="[1-9]\d*"\}'),
     "solution": re.compile(r"\{#(?P<id>sol-[a-z0-9-]+)\}"),
-    "callout": re.compile(r'\{\.callout-(note|tip|warning|important)(?P<title> title="[^"$*`_\\\\]+")?( collapse="(true|false)")?\}'),
+    "callout": re.compile(
+        r'\{\.callout-(note|tip|warning|important)(?P<title> title="[^"$*`_\\\\]+")?('
+        r' collapse="(true|false)")?\}'
+    ),
     "instructor": re.compile(r'\{\.content-visible when-profile="instructor"\}'),
     "hidden": re.compile(r'\{\.content-hidden when-format="html"\}'),
     "references": re.compile(r"\{#refs\}"),
 }
-CODE_BLOCK = re.compile(r'[\w+-]*|\{\.python \.(?P<role>starter)\}'
-                        r'|\{\.python \.(?P<owned>check|solution) exercise="(?P<exercise>[a-z0-9-]+)"\}')
+CODE_BLOCK = re.compile(
+    r"[\w+-]*|\{\.python \.(?P<role>starter)\}"
+    r'|\{\.python \.(?P<owned>check|solution) exercise="(?P<exercise>[a-z0-9-]+)"\}'
+)
 PANDAS_MAKES_FRAMES = {"DataFrame", "concat", "crosstab", "merge", "pivot_table", "read_csv"}
-GIVES_FRAME = {"assign", "describe", "groupby", "melt", "merge", "pivot", "pivot_table", "query", "reset_index", "set_index",
-               "to_frame", "unstack"}
-KEEPS_FRAME = {"T", "abs", "agg", "astype", "copy", "drop", "dropna", "fillna", "head", "loc", "iloc", "mean", "max", "median",
-               "min", "rename", "round", "sample", "sort_index", "sort_values", "sum", "tail", "transpose"}
+GIVES_FRAME = {
+    "assign",
+    "describe",
+    "groupby",
+    "melt",
+    "merge",
+    "pivot",
+    "pivot_table",
+    "query",
+    "reset_index",
+    "set_index",
+    "to_frame",
+    "unstack",
+}
+KEEPS_FRAME = {
+    "T",
+    "abs",
+    "agg",
+    "astype",
+    "copy",
+    "drop",
+    "dropna",
+    "fillna",
+    "head",
+    "loc",
+    "iloc",
+    "mean",
+    "max",
+    "median",
+    "min",
+    "rename",
+    "round",
+    "sample",
+    "sort_index",
+    "sort_values",
+    "sum",
+    "tail",
+    "transpose",
+}
 LABEL = re.compile(r"\{#([^}\s]+)\}")
 REFERENCE = re.compile(r"(?<![\w@\\/.])-?@\{?([A-Za-z0-9_](?:[\w:.#$%&+?~/-]*[\w/])?)")
 CROSS_REFERENCE = re.compile(r"(sec|fig|tbl|eq|exr|sol)-")
@@ -48,13 +101,25 @@ FORBIDDEN = [
     (re.compile(r"\{\{<"), "a shortcode"),
     (re.compile(r"<!--|</?(?!https?:|mailto:)[A-Za-z][A-Za-z0-9-]*(\s[^>]*)?/?>"), "raw HTML"),
     (re.compile(r"(?<!\\)\\[A-Za-z]+"), "raw HTML or TeX outside $math$"),
-    (re.compile(r"\](?=\{)(?!\{\.aside\})"), "an attribute after [...]; only {.aside} (a margin note) may stand there"),
+    (
+        re.compile(r"\](?=\{)(?!\{\.aside\})"),
+        "an attribute after [...]; only {.aside} (a margin note) may stand there",
+    ),
     (re.compile(r"^\|\s+(?!.*\|\s*$)"), "a line block"),
 ]
 
-OTHER_NODES = {"RawBlock": "raw HTML or TeX", "RawInline": "raw HTML or TeX", "Image": "an image", "Figure": "an image",
-               "LineBlock": "a line block", "DefinitionList": "a definition list", "HorizontalRule": "a horizontal rule",
-               "Strikeout": "~~struck out~~ text", "SmallCaps": "small capitals", "Underline": "underlined text"}
+OTHER_NODES = {
+    "RawBlock": "raw HTML or TeX",
+    "RawInline": "raw HTML or TeX",
+    "Image": "an image",
+    "Figure": "an image",
+    "LineBlock": "a line block",
+    "DefinitionList": "a definition list",
+    "HorizontalRule": "a horizontal rule",
+    "Strikeout": "~~struck out~~ text",
+    "SmallCaps": "small capitals",
+    "Underline": "underlined text",
+}
 
 
 @dataclass
@@ -66,9 +131,15 @@ class Found:
     labels: list[tuple[str, int]] = field(default_factory=list)
     references: list[tuple[str, int]] = field(default_factory=list)
     links: list[tuple[str, int]] = field(default_factory=list)
-    without_number: set[str] = field(default_factory=set)  # labels of unnumbered headings: for links, not for @references
-    exercises: dict[str, dict[str, int]] = field(default_factory=dict)  # exr name -> what it has -> line
-    owned: list[tuple[str, str, int]] = field(default_factory=list)  # (check or solution, exercise, line)
+    without_number: set[str] = field(
+        default_factory=set
+    )  # labels of unnumbered headings: for links, not for @references
+    exercises: dict[str, dict[str, int]] = field(
+        default_factory=dict
+    )  # exr name -> what it has -> line
+    owned: list[tuple[str, str, int]] = field(
+        default_factory=list
+    )  # (check or solution, exercise, line)
     complaints: list[tuple[int, str]] = field(default_factory=list)
 
     def complain(self, line: int, text: str) -> None:
@@ -76,7 +147,8 @@ class Found:
 
 
 def lint_book(root: Path = ROOT) -> list[str]:
-    """Every complaint about the sources that `_quarto.yml` lists, in reading order; an empty list is a clean book."""
+    """Every complaint about the sources that `_quarto.yml` lists, in reading order; an empty list
+    is a clean book."""
     try:
         pages = list_pages(root, read_config(root))
         found = [SourceLinter(root, page).found for page in pages]
@@ -87,18 +159,28 @@ def lint_book(root: Path = ROOT) -> list[str]:
     for each in found:
         check_exercises(each)
         check_syntax_tree(each)
-    return [f"{each.page.source}:{line}: {text}" for each in found for line, text in sorted(each.complaints)]
+    return [
+        f"{each.page.source}:{line}: {text}"
+        for each in found
+        for line, text in sorted(each.complaints)
+    ]
 
 
 def stray_files(root: Path = ROOT) -> list[str]:
-    """Files in chapters/ that the book does not read, each with a sentence: copies, side files of a file manager."""
+    """Files in chapters/ that the book does not read, each with a sentence: copies, side files of a
+    file manager."""
     listed = {root / page.source for page in list_pages(root, read_config(root))}
-    return [f"{path.relative_to(root).as_posix()}: not listed in _quarto.yml, so the book does not read it"
-            for path in sorted((root / "chapters").glob("*.qmd")) if path not in listed]
+    return [
+        f"{path.relative_to(root).as_posix()}: not listed in _quarto.yml, so the book does not"
+        " read it"
+        for path in sorted((root / "chapters").glob("*.qmd"))
+        if path not in listed
+    ]
 
 
 def is_frame(value: ast.expr, frames: set[str]) -> bool:
-    """Does the expression give a pandas DataFrame, as far as its last method and the names in `frames` tell?"""
+    """Does the expression give a pandas DataFrame, as far as its last method and the names in
+    `frames` tell?"""
     if isinstance(value, ast.Name):
         return value.id in frames
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
@@ -108,10 +190,13 @@ def is_frame(value: ast.expr, frames: set[str]) -> bool:
         return name in GIVES_FRAME or name in KEEPS_FRAME and is_frame(receiver, frames)
     if isinstance(value, ast.Attribute):
         return value.attr in KEEPS_FRAME and is_frame(value.value, frames)
-    if isinstance(value, ast.Subscript):                # frame.loc[...], frame[[...]], frame[frame["x"] > 1]
+    if isinstance(value, ast.Subscript):  # frame.loc[...], frame[[...]], frame[frame["x"] > 1]
         rows = not isinstance(value.slice, ast.Constant)
-        return rows and (is_frame(value.value, frames) or
-                         isinstance(value.value, ast.Attribute) and is_frame(value.value.value, frames))
+        return rows and (
+            is_frame(value.value, frames)
+            or isinstance(value.value, ast.Attribute)
+            and is_frame(value.value.value, frames)
+        )
     return False
 
 
@@ -128,17 +213,28 @@ class SourceLinter:
         self.headings = 0
         self._check_front_matter()
         for part in self.found.chapter.parts:
-            self._check_cell(part) if isinstance(part, Cell) else self._check_prose(part.line, part.text.split("\n"))
+            (
+                self._check_cell(part)
+                if isinstance(part, Cell)
+                else self._check_prose(part.line, part.text.split("\n"))
+            )
         for kind, _, line in self.open_divisions:
             self.complain(line, f"this ::: block ({kind}) is never closed")
         if not self.headings:
             self.complain(1, "a page begins with a heading `# Title {#sec-x}`")
         if self.found.chapter.runs_code and not self.opens_record:
-            self.complain(1, f'a page that runs code says open_chapter("{page.stem}") in its first cell, so that the '
-                             "build knows what it used")
+            self.complain(
+                1,
+                f'a page that runs code says open_chapter("{page.stem}") in its first cell, so that'
+                " the build knows what it used",
+            )
 
     def _check_front_matter(self) -> None:
-        allowed = {"google-scholar": True} if self.found.page.stem == "index" else {"execute": {"freeze": False}}
+        allowed = (
+            {"google-scholar": True}
+            if self.found.page.stem == "index"
+            else {"execute": {"freeze": False}}
+        )
         if self.found.chapter.front_matter not in ({}, allowed):
             self.complain(1, f"front matter here is only {allowed}")
 
@@ -154,7 +250,7 @@ class SourceLinter:
                 end = position + 1
                 while lines[end].rstrip() != fence.group("fence"):
                     end += 1
-                self._check_code_block(number, fence.group("info"), lines[position + 1:end])
+                self._check_code_block(number, fence.group("info"), lines[position + 1 : end])
                 position = end + 1
                 continue
             if text.count("$$") % 2:
@@ -175,8 +271,12 @@ class SourceLinter:
     def _check_code_block(self, number: int, info: str, lines: list[str]) -> None:
         match = CODE_BLOCK.fullmatch(info)
         if not match:
-            self.complain(number, f"a code block ```{info}; allowed are ```{{python}} (executed), ```language, and "
-                                  '{.python .starter}, {.python .check exercise="x"}, {.python .solution exercise="x"}')
+            self.complain(
+                number,
+                f"a code block ```{info}; allowed are ```{{python}} (executed), ```language, and"
+                ' {.python .starter}, {.python .check exercise="x"}, {.python .solution'
+                ' exercise="x"}',
+            )
         elif match.group("owned"):
             role, exercise = match.group("owned"), match.group("exercise")
             self.found.owned.append((role, exercise, number))
@@ -184,14 +284,23 @@ class SourceLinter:
             if role == "solution":
                 self._check_width(number + 1, lines)
             if place not in [kind for kind, _, _ in self.open_divisions]:
-                self.complain(number, f"a .{role} block stands in a " + {
-                    "hidden": '::: {.content-hidden when-format="html"} block', "solution": "::: {#sol-x} block"}[place])
+                self.complain(
+                    number,
+                    f"a .{role} block stands in a "
+                    + {
+                        "hidden": '::: {.content-hidden when-format="html"} block',
+                        "solution": "::: {#sol-x} block",
+                    }[place],
+                )
         elif match.group("role"):
             self._exercise_has("starter", number)
             self._check_width(number + 1, lines)
         for offset, text in enumerate(lines, start=1):
             if "`{python}" in text:
-                self.complain(number + offset, "an inline expression in a code block; Quarto would run it, move it out")
+                self.complain(
+                    number + offset,
+                    "an inline expression in a code block; Quarto would run it, move it out",
+                )
 
     def _check_division(self, number: int, attributes: str) -> None:
         if not attributes:
@@ -200,17 +309,34 @@ class SourceLinter:
                 return
             kind, identifier, _ = self.open_divisions.pop()
             if kind == "figure" and not self.caption_follows:
-                self.complain(number, f"{identifier} has no caption: the last paragraph in its ::: block is the caption")
+                self.complain(
+                    number,
+                    f"{identifier} has no caption: the last paragraph in its ::: block is the"
+                    " caption",
+                )
             return
-        for kind, pattern in DIVISIONS.items():
+        for kind, pattern in DIVISIONS.items():  # noqa: B007 - the kind of the match is used below
             match = pattern.fullmatch(attributes)
             if match:
                 break
         else:
-            self.complain(number, f"::: {attributes} is not on the list; allowed are " + ", ".join(
-                ["{#fig-x}", '{#exr-x difficulty="1" minutes="5"} (difficulty 1-3)', "{#sol-x}",
-                 '{.callout-note title="..." collapse="true"} (note, tip, warning, important)',
-                 '{.content-visible when-profile="instructor"}', '{.content-hidden when-format="html"}']))
+            self.complain(
+                number,
+                f"::: {attributes} is not on the list; allowed are "
+                + ", ".join(
+                    [
+                        "{#fig-x}",
+                        '{#exr-x difficulty="1" minutes="5"} (difficulty 1-3)',
+                        "{#sol-x}",
+                        (
+                            '{.callout-note title="..." collapse="true"} (note, tip, warning,'
+                            " important)"
+                        ),
+                        '{.content-visible when-profile="instructor"}',
+                        '{.content-hidden when-format="html"}',
+                    ]
+                ),
+            )
             kind = re.sub(r"[^a-z]", "", attributes)[:12] or "unknown"
             identifier = re.search(r"#((?:exr|fig|tbl|sol)-[a-z0-9-]+)", attributes)
             if identifier:
@@ -219,7 +345,10 @@ class SourceLinter:
             return
         identifier = match.groupdict().get("id") or ""
         if kind == "solution" and "instructor" not in [kind for kind, _, _ in self.open_divisions]:
-            self.complain(number, 'a solution stands in a ::: {.content-visible when-profile="instructor"} block')
+            self.complain(
+                number,
+                'a solution stands in a ::: {.content-visible when-profile="instructor"} block',
+            )
         if kind == "references" and self.found.page.stem != "references":
             self.complain(number, "::: {#refs} stands in references.qmd only")
         if kind == "callout" and match.group("title") == ' title="Hint"':
@@ -239,12 +368,18 @@ class SourceLinter:
             self.complain(number, f"a {what} stands in a ::: {{#exr-x}} block")
 
     def _check_line(self, number: int, text: str) -> None:
-        bare = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", lambda m: "`" * len(m.group(0)), text)  # code spans say nothing
+        bare = re.sub(
+            r"(`+)(?!`).*?(?<!`)\1(?!`)", lambda m: "`" * len(m.group(0)), text
+        )  # code spans say nothing
         if "`{python}" in text and not re.search(r"(?<!`)`\{python\}[ \t][^`]+`", text):
             self.complain(number, "an inline expression stands on one line: `{python} expr`")
         if re.search(r"`\{", bare):
             self.complain(number, "an attribute after `code`; it has no meaning here")
-        bare = re.sub(r"\$\$.*?\$\$|(?<![\\$])\$(?=\S)[^$]*?(?<=[^\s\\])\$(?!\d)", lambda m: "$" * len(m.group(0)), bare)
+        bare = re.sub(
+            r"\$\$.*?\$\$|(?<![\\$])\$(?=\S)[^$]*?(?<=[^\s\\])\$(?!\d)",
+            lambda m: "$" * len(m.group(0)),
+            bare,
+        )
         if bare.strip():
             self.caption_follows = True
         heading = re.match(r"(#{1,6})\s+(.*)", bare)
@@ -257,8 +392,11 @@ class SourceLinter:
                 elif "$$" in bare:
                     self._label(number, label, ("eq",))
                 else:
-                    self.complain(number, f"the label {{#{label}}} stands on nothing; labels stand on headings, $$ formulas, "
-                                          "table captions and ::: blocks")
+                    self.complain(
+                        number,
+                        f"the label {{#{label}}} stands on nothing; labels stand on headings, $$"
+                        " formulas, table captions and ::: blocks",
+                    )
         for pattern, what in FORBIDDEN:
             if pattern.search(bare):
                 self.complain(number, f"{what} is not on the list: {LIST}")
@@ -267,13 +405,23 @@ class SourceLinter:
             self.found.links.append((url, number))
 
     def _check_heading(self, number: int, marks: str, text: str) -> None:
-        in_exercise = any(kind in ("exercise", "solution", "callout") for kind, _, _ in self.open_divisions)
+        in_exercise = any(
+            kind in ("exercise", "solution", "callout") for kind, _, _ in self.open_divisions
+        )
         attributes = re.search(r"\{([^}]*)\}\s*$", text)
         if attributes:
             given = attributes.group(1).split()
             labels = [name[1:] for name in given if re.fullmatch(r"#sec-[a-z0-9-]+", name)]
-            if len(given) != len(set(given)) or len(labels) + (".unnumbered" in given) != len(given) or len(labels) > 1:
-                self.complain(number, f"a heading with {{{attributes.group(1)}}}; allowed are {{#sec-x}} and {{.unnumbered}}")
+            if (
+                len(given) != len(set(given))
+                or len(labels) + (".unnumbered" in given) != len(given)
+                or len(labels) > 1
+            ):
+                self.complain(
+                    number,
+                    f"a heading with {{{attributes.group(1)}}}; allowed are {{#sec-x}} and"
+                    " {.unnumbered}",
+                )
             for label in labels:
                 self._label(number, label, ("sec",))
                 if ".unnumbered" in given or self.found.page.number is None:
@@ -282,7 +430,9 @@ class SourceLinter:
             return
         self.headings += 1
         if (len(marks) == 1) != (self.headings == 1):
-            self.complain(number, "a page has one heading `# Title`, its first; sections are ##, ### and ####")
+            self.complain(
+                number, "a page has one heading `# Title`, its first; sections are ##, ### and ####"
+            )
         if len(marks) > 4:
             self.complain(number, "headings go down to ####")
 
@@ -294,7 +444,11 @@ class SourceLinter:
 
     def _label(self, number: int, label: str, kinds: tuple) -> None:
         if not re.fullmatch(rf"({'|'.join(kinds)})-[a-z0-9-]+", label):
-            self.complain(number, f"the label {label!r}; allowed here is {kinds[0]}-name, with small letters, digits and -")
+            self.complain(
+                number,
+                f"the label {label!r}; allowed here is {kinds[0]}-name, with small letters, digits"
+                " and -",
+            )
         self.found.labels.append((label, number))
 
     # -- cells
@@ -304,16 +458,30 @@ class SourceLinter:
         if opened:
             self.opens_record = True
             if opened.group(1) != self.found.page.stem:
-                self.complain(cell.line, f'open_chapter("{opened.group(1)}") in {self.found.page.source}; '
-                                         f'it is "{self.found.page.stem}"')
+                self.complain(
+                    cell.line,
+                    f'open_chapter("{opened.group(1)}") in {self.found.page.source}; '
+                    f'it is "{self.found.page.stem}"',
+                )
         self._check_shown(cell)
         for name, value in cell.options.items():
             line = cell.option_lines.get(name, cell.line)
             if name not in CELL_OPTIONS:
-                self.complain(line, f"the cell option {name}; allowed are {', '.join(CELL_OPTIONS)}")
-            elif not isinstance(value, CELL_OPTIONS[name]) or name == "code-fold" and value not in (True, False, "show"):
-                self.complain(line, f"{name}: {value!r}; allowed is "
-                                    + {bool: "true or false", str: "text"}.get(CELL_OPTIONS[name], "true, false or show"))
+                self.complain(
+                    line, f"the cell option {name}; allowed are {', '.join(CELL_OPTIONS)}"
+                )
+            elif (
+                not isinstance(value, CELL_OPTIONS[name])
+                or name == "code-fold"
+                and value not in (True, False, "show")
+            ):
+                self.complain(
+                    line,
+                    f"{name}: {value!r}; allowed is "
+                    + {bool: "true or false", str: "text"}.get(
+                        CELL_OPTIONS[name], "true, false or show"
+                    ),
+                )
         if cell.options.get("echo", True) is True:
             self._check_width(cell.first_code_line, cell.code.split("\n"))
         self._check_cell_label(cell)
@@ -322,31 +490,55 @@ class SourceLinter:
     def _check_shown(self, cell: Cell) -> None:
         try:
             statements = ast.parse(cell.code).body
-        except SyntaxError:                          # a %magic; or the run will say it better
+        except SyntaxError:  # a %magic; or the run will say it better
             return
         for each in statements:
             if isinstance(each, ast.Assign):
                 names = {target.id for target in each.targets if isinstance(target, ast.Name)}
-                self.frames = self.frames | names if is_frame(each.value, self.frames) else self.frames - names
+                self.frames = (
+                    self.frames | names
+                    if is_frame(each.value, self.frames)
+                    else self.frames - names
+                )
         last = statements[-1] if statements else None
-        if isinstance(last, ast.Expr) and is_frame(last.value, self.frames) and not cell.code.rstrip().endswith(";"):
-            self.complain(cell.first_code_line + last.lineno - 1, "this cell shows a bare DataFrame; for its HTML Quarto loads "
-                          "scripts from elsewhere. Write Markdown(....to_markdown()) or print(...)")
-        for each in statements[:-1]:                 # Jupyter shows what the last statement of a cell gives
-            if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) and getattr(each.value.func, "id", None) == "claim":
-                self.complain(cell.first_code_line + each.lineno - 1, "claim(...) is not the last statement of its cell, so that "
-                              "the page does not show it")
+        if (
+            isinstance(last, ast.Expr)
+            and is_frame(last.value, self.frames)
+            and not cell.code.rstrip().endswith(";")
+        ):
+            self.complain(
+                cell.first_code_line + last.lineno - 1,
+                "this cell shows a bare DataFrame; for its HTML Quarto loads "
+                "scripts from elsewhere. Write Markdown(....to_markdown()) or print(...)",
+            )
+        for each in statements[:-1]:  # Jupyter shows what the last statement of a cell gives
+            if (
+                isinstance(each, ast.Expr)
+                and isinstance(each.value, ast.Call)
+                and getattr(each.value.func, "id", None) == "claim"
+            ):
+                self.complain(
+                    cell.first_code_line + each.lineno - 1,
+                    "claim(...) is not the last statement of its cell, so that "
+                    "the page does not show it",
+                )
 
     def _check_width(self, line: int, code: list[str]) -> None:
         for number, text in enumerate(code, start=line):
             if len(text) > WIDTH:
-                self.complain(number, f"visible code of {len(text)} characters; {WIDTH} fit on a page")
+                self.complain(
+                    number, f"visible code of {len(text)} characters; {WIDTH} fit on a page"
+                )
 
     def _check_cell_label(self, cell: Cell) -> None:
         label = str(cell.options.get("label", ""))
         line = cell.option_lines.get("label", cell.line)
         figures = [identifier for kind, identifier, _ in self.open_divisions if kind == "figure"]
-        has = {name for name in ("fig-cap", "fig-alt", "tbl-cap") if str(cell.options.get(name) or "").strip()}
+        has = {
+            name
+            for name in ("fig-cap", "fig-alt", "tbl-cap")
+            if str(cell.options.get(name) or "").strip()
+        }
         if label:
             self._label(line, label, ("fig", "tbl"))
         if label.startswith("fig-") and not figures:
@@ -354,26 +546,43 @@ class SourceLinter:
                 self.complain(line, f"the figure {label} has no #| {name}")
         elif figures:
             if label:
-                self.complain(line, f"the cell in ::: {{#{figures[-1]}}} has the label {label}; the ::: block has the label")
+                self.complain(
+                    line,
+                    f"the cell in ::: {{#{figures[-1]}}} has the label {label}; the ::: block has"
+                    " the label",
+                )
             if "fig-alt" not in has and cell.options.get("output", True):
                 self.complain(cell.line, f"the cell in ::: {{#{figures[-1]}}} has no #| fig-alt")
         elif re.search(r"\b(show_figure|plt\.show|plt\.gcf)\(", cell.code):
-            self.complain(cell.line, "this cell makes a figure; it needs a #| label: fig-x with fig-cap and fig-alt, or "
-                                     "stands in a ::: {#fig-x} block")
+            self.complain(
+                cell.line,
+                "this cell makes a figure; it needs a #| label: fig-x with fig-cap and fig-alt, or "
+                "stands in a ::: {#fig-x} block",
+            )
         if label.startswith("tbl-") and "tbl-cap" not in has:
             self.complain(line, f"the table {label} has no #| tbl-cap")
         for name, prefix in (("fig-cap", "fig-"), ("tbl-cap", "tbl-")):
             if name in has and not label.startswith(prefix):
-                self.complain(cell.option_lines.get(name, cell.line), f"{name} belongs to a cell with #| label: {prefix}x")
+                self.complain(
+                    cell.option_lines.get(name, cell.line),
+                    f"{name} belongs to a cell with #| label: {prefix}x",
+                )
             if name in has:
                 self._references(cell.option_lines.get(name, cell.line), str(cell.options[name]))
-        for name in re.findall(r"""\bshow_figure\((?:[^()"']|\([^()]*\))*,\s*["']([^"']*)["']""", cell.code):
+        for name in re.findall(
+            r"""\bshow_figure\((?:[^()"']|\([^()]*\))*,\s*["']([^"']*)["']""", cell.code
+        ):
             if name not in ([label] if label else figures):
                 expected = label or (figures[-1] if figures else "the cell's label")
-                self.complain(cell.line, f'show_figure(..., "{name}") stands in {expected}; the names are the same')
+                self.complain(
+                    cell.line,
+                    f'show_figure(..., "{name}") stands in {expected}; the names are the same',
+                )
 
 
-# -- The book as a whole -------------------------------------------------------------------------------------------
+# -- The book as a whole
+# -------------------------------------------------------------------------------------------
+
 
 def check_labels(found: list[Found]) -> None:
     first: dict[str, str] = {}
@@ -388,18 +597,32 @@ def check_references(root: Path, found: list[Found]) -> None:
     labels = {label for each in found for label, _ in each.labels}
     without_number = set().union(*(each.without_number for each in found))
     bibliography = root / read_config(root)["bibliography"]
-    entries = re.findall(r"^\s*@\w+\s*\{\s*([^,\s]+)\s*,", bibliography.read_text(encoding="utf-8"), re.MULTILINE)
+    entries = re.findall(
+        r"^\s*@\w+\s*\{\s*([^,\s]+)\s*,", bibliography.read_text(encoding="utf-8"), re.MULTILINE
+    )
     sources = {each.page.source for each in found}
     for each in found:
         for name, line in each.references:
             if CROSS_REFERENCE.match(name):
                 if name in without_number:
-                    each.complain(line, f"@{name}: that heading has no number to refer to; write a link [...](page.qmd#{name})")
+                    each.complain(
+                        line,
+                        f"@{name}: that heading has no number to refer to; write a link"
+                        f" [...](page.qmd#{name})",
+                    )
                 elif name not in labels:
-                    near = sorted(label for label in labels if label.startswith(name.split("-")[0] + "-"))
-                    each.complain(line, f"@{name} refers to nothing; labels of that kind: {', '.join(near) or 'none'}")
+                    near = sorted(
+                        label for label in labels if label.startswith(name.split("-")[0] + "-")
+                    )
+                    each.complain(
+                        line,
+                        f"@{name} refers to nothing; labels of that kind:"
+                        f" {', '.join(near) or 'none'}",
+                    )
             elif name not in entries:
-                each.complain(line, f"@{name} is neither a label nor an entry of {bibliography.name}")
+                each.complain(
+                    line, f"@{name} is neither a label nor an entry of {bibliography.name}"
+                )
         for url, line in each.links:
             check_link(root, each, url, line, labels, sources)
 
@@ -409,29 +632,41 @@ def check_link(root: Path, each: Found, url: str, line: int, labels: set, source
         return
     path, _, fragment = url.partition("#")
     target = (root / each.page.source).parent / path if path else root / each.page.source
-    name = Path(target).resolve().relative_to(root.resolve()).as_posix() if path else each.page.source
+    name = (
+        Path(target).resolve().relative_to(root.resolve()).as_posix() if path else each.page.source
+    )
     if path.endswith(".qmd") and name not in sources:
         each.complain(line, f"the link to {url}: {name} is not in the book")
     elif path and not path.endswith((".qmd", ".ipynb")):
-        each.complain(line, f"the link to {url}; allowed are https://..., a page of the book (.qmd) and #label")
+        each.complain(
+            line,
+            f"the link to {url}; allowed are https://..., a page of the book (.qmd) and #label",
+        )
     elif fragment and fragment not in labels:
         each.complain(line, f"the link to {url}: there is no label {fragment}")
 
 
 def check_exercises(each: Found) -> None:
-    """Each exercise has a starter, a folded hint, a check and a solution; no check or solution is without its exercise."""
+    """Each exercise has a starter, a folded hint, a check and a solution; no check or solution is
+    without its exercise."""
     for role, exercise, line in each.owned:
         if exercise not in each.exercises:
-            each.complain(line, f"this .{role} is for the exercise {exercise!r}, and this chapter has: "
-                                + (", ".join(each.exercises) or "none"))
+            each.complain(
+                line,
+                f"this .{role} is for the exercise {exercise!r}, and this chapter has: "
+                + (", ".join(each.exercises) or "none"),
+            )
         elif role in each.exercises[exercise]:
             each.complain(line, f"the exercise {exercise!r} has two .{role} blocks")
         else:
             each.exercises[exercise][role] = line
     for name, has in each.exercises.items():
-        for what, form in (("starter", "```{.python .starter}"), ("hint", '::: {.callout-tip title="Hint" collapse="true"}'),
-                           ("check", f'```{{.python .check exercise="{name}"}}'),
-                           ("solution", f'```{{.python .solution exercise="{name}"}}')):
+        for what, form in (
+            ("starter", "```{.python .starter}"),
+            ("hint", '::: {.callout-tip title="Hint" collapse="true"}'),
+            ("check", f'```{{.python .check exercise="{name}"}}'),
+            ("solution", f'```{{.python .solution exercise="{name}"}}'),
+        ):
             if what not in has:
                 each.complain(has["line"], f"the exercise {name!r} has no {what}: {form}")
         if f"sol-{name}" not in [label for label, _ in each.labels]:
@@ -448,8 +683,12 @@ def check_syntax_tree(each: Found) -> None:
             lines[position] = ""
             if fence:
                 break
-    done = subprocess.run([pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "json"], input="\n".join(lines),
-                          capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "json"],
+        input="\n".join(lines),
+        capture_output=True,
+        encoding="utf-8",
+    )
     if done.returncode or "[WARNING]" in done.stderr:
         each.complain(1, f"pandoc says: {done.stderr.strip()}")
         return
@@ -463,7 +702,9 @@ def check_syntax_tree(each: Found) -> None:
             kind = node.get("t")
             if kind in OTHER_NODES and kind not in seen:
                 seen.add(kind)
-                each.complain(find_line(lines, node), f"{OTHER_NODES[kind]} is not on the list: {LIST}")
+                each.complain(
+                    find_line(lines, node), f"{OTHER_NODES[kind]} is not on the list: {LIST}"
+                )
             for value in node.values():
                 visit(value)
 
@@ -471,14 +712,22 @@ def check_syntax_tree(each: Found) -> None:
 
 
 def find_line(lines: list[str], node: dict) -> int:
-    """The line with the first word of `node`, as near as can be told (pandoc keeps no positions); else 1."""
+    """The line with the first word of `node`, as near as can be told (pandoc keeps no positions);
+    else 1."""
     words = re.findall(r'"([^"\\]{3,})"', json.dumps(node.get("c", ""), ensure_ascii=False))
     for word in words:
         for number, text in enumerate(lines, start=1):
             if word in text:
                 return number
     if node.get("t") == "HorizontalRule":
-        return next((n for n, text in enumerate(lines, 1) if re.fullmatch(r"\s*([-*_]\s*){3,}", text) and n > 1), 1)
+        return next(
+            (
+                n
+                for n, text in enumerate(lines, 1)
+                if re.fullmatch(r"\s*([-*_]\s*){3,}", text) and n > 1
+            ),
+            1,
+        )
     return 1
 
 

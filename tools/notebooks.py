@@ -1,12 +1,14 @@
 """Write the chapters as notebooks: `python -m tools.notebooks`.
 
-notebooks/<chapter>.ipynb is for readers: starters of the exercises, no solutions. notebooks/solutions/<chapter>.ipynb is
-for instructors. Both come from the chapter's source alone, so numbers and references are those of the book, and a
-paragraph with computed numbers is a folded code cell that shows the paragraph when it runs.
+notebooks/<chapter>.ipynb is for readers: starters of the exercises, no solutions.
+notebooks/solutions/<chapter>.ipynb is for instructors. Both come from the chapter's source alone,
+so numbers and references are those of the book, and a paragraph with computed numbers is a folded
+code cell that shows the paragraph when it runs.
 
-A notebook in which a reader has worked is never overwritten: it stays while its chapter stays the same, and moves to
-notebooks/yours/ when the chapter has changed.
+A notebook in which a reader has worked is never overwritten: it stays while its chapter stays the
+same, and moves to notebooks/yours/ when the chapter has changed.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,19 +25,28 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools.pandoc_book import (BookError, Draft, Numbering, plain_text, raw, resolve_references, run_pandoc, string,
-                               walk)
+from tools.pandoc_book import (
+    BookError,
+    Draft,
+    Numbering,
+    plain_text,
+    raw,
+    resolve_references,
+    run_pandoc,
+    string,
+    walk,
+)
 from tools.qmd import Cell, Prose, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
-EDITIONS = {"reader": ".", "instructor": "solutions"}              # edition -> its folder in notebooks/
-HAS_NOTEBOOK = re.compile(r"^\d\d-")                               # numbered chapters; as in tools/chapter.lua
+EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
+HAS_NOTEBOOK = re.compile(r"^\d\d-")  # numbered chapters; as in tools/chapter.lua
 WRITER = "commonmark+pipe_tables+tex_math_dollars"
 CUT = "<!-- cell {} -->"
 LIST_GOES_ON = re.compile(r" +|[-*+] |\d+[.)] ")
 STARTS_CELL = re.compile(r"^<!-- cell (\w+) -->\n?", re.M)
 
-FIND_BOOK = '''\
+FIND_BOOK = """\
 # Run this cell first: it finds the book's folder, wherever this notebook was opened from.
 import os
 import sys
@@ -45,22 +56,29 @@ start = Path(os.environ.get("BOOK_ROOT") or Path.cwd()).resolve()
 book = next((folder for folder in [start, *start.parents]
              if (folder / "_common.py").is_file() and (folder / "lab").is_dir()), None)
 if book is None:
-    raise FileNotFoundError(f"The book's folder (it holds _common.py and lab/) is neither {start} nor above it. Open this "
-                            "notebook inside the book's folder, or set the environment variable BOOK_ROOT to it.")
+    raise FileNotFoundError(
+        f"The book's folder (with _common.py and lab/) is neither {start} nor above. "
+        "Open this notebook inside the book's folder, or set the environment variable BOOK_ROOT to it.")
 os.chdir(book)
 sys.path.insert(0, str(book))
 
 from IPython.display import Markdown
-from lab.exercises import check'''
+from lab.exercises import check"""
 
-HOW_TO_RUN = ("*Run the cells from top to bottom (Run ▸ Run All Cells). Paragraphs with computed numbers are folded code "
-              "cells: they show their text when they run. Exercises start from a `...`, which is yours to replace.*")
+HOW_TO_RUN = (
+    "*Run the cells from top to bottom (Run ▸ Run All Cells). Paragraphs with computed numbers are"
+    " folded code cells: they show their text when they run. Exercises start from a `...`, which is"
+    " yours to replace.*"
+)
 
 
-# -- From a chapter to cells ---------------------------------------------------------------------------------------
+# -- From a chapter to cells
+# ---------------------------------------------------------------------------------------
+
 
 class NotebookNumbering(Numbering):
-    """Numbers like the book's pages, but writes what plain Jupyter shows well: no divisions, no attributes."""
+    """Numbers like the book's pages, but writes what plain Jupyter shows well: no divisions, no
+    attributes."""
 
     def visit_header(self, element: dict) -> list:
         level, (identifier, classes, attributes), inlines = element["c"]
@@ -77,7 +95,10 @@ class NotebookNumbering(Numbering):
 
     def float(self, identifier: str, blocks: list) -> dict:
         if not blocks or blocks[-1]["t"] not in ("Para", "Plain"):
-            raise BookError(f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the caption")
+            raise BookError(
+                f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the"
+                " caption"
+            )
         label = self.label(identifier, self.next_number(identifier[:3]))
         caption = paragraph([strong([string(f"{label}.")]), {"t": "Space"}, *blocks[-1]["c"]])
         body = walk(blocks[:-1], self.visit)
@@ -89,7 +110,11 @@ class NotebookNumbering(Numbering):
         title = []
         if blocks and blocks[0]["t"] == "Header":
             title, blocks = [string(": "), *blocks[0]["c"][2]], blocks[1:]
-        heading = header(3, [string(label), *title]) if is_exercise else paragraph([strong([string(label), *title])])
+        heading = (
+            header(3, [string(label), *title])
+            if is_exercise
+            else paragraph([strong([string(label), *title])])
+        )
         return group([cut("text"), heading, *walk(blocks, self.visit)])
 
     def callout(self, kind: str, attributes: dict, blocks: list) -> list:
@@ -97,10 +122,17 @@ class NotebookNumbering(Numbering):
         if "title" not in attributes and blocks and blocks[0]["t"] == "Header":
             title, blocks = blocks[0]["c"][2], blocks[1:]
         body = walk(blocks, self.visit)
-        if any(block["t"] == "RawBlock" and STARTS_CELL.match(block["c"][1] + "\n") for block in flat(body)):
-            return [paragraph([strong(title)]), *body]             # it holds cells, which no quotation can
+        if any(
+            block["t"] == "RawBlock" and STARTS_CELL.match(block["c"][1] + "\n")
+            for block in flat(body)
+        ):
+            return [paragraph([strong(title)]), *body]  # it holds cells, which no quotation can
         if attributes.get("collapse") == "true":
-            return [raw(f"<details><summary><b>{html.escape(plain_text(title))}</b></summary>"), *body, raw("</details>")]
+            return [
+                raw(f"<details><summary><b>{html.escape(plain_text(title))}</b></summary>"),
+                *body,
+                raw("</details>"),
+            ]
         return [{"t": "BlockQuote", "c": [paragraph([strong(title)]), *flat(body)]}]
 
     def visit_codeblock(self, element: dict) -> list:
@@ -109,7 +141,12 @@ class NotebookNumbering(Numbering):
             return []
         if "starter" in classes or "solution" in classes:
             return [{"t": "CodeBlock", "c": [["", ["exercise-cell"], []], code]}]
-        return [{"t": "CodeBlock", "c": [["", [name for name in classes if name != "cell-code"][:1], []], code]}]
+        return [
+            {
+                "t": "CodeBlock",
+                "c": [["", [name for name in classes if name != "cell-code"][:1], []], code],
+            }
+        ]
 
     def visit_para(self, element: dict) -> list | None:
         numbered = super().visit_para(element)
@@ -138,7 +175,11 @@ def cut(kind: str) -> dict:
 
 def flat(blocks: list) -> list:
     """The blocks, with those inside divisions in their place."""
-    return [inner for block in blocks for inner in (flat(block["c"][1]) if block["t"] == "Div" else [block])]
+    return [
+        inner
+        for block in blocks
+        for inner in (flat(block["c"][1]) if block["t"] == "Div" else [block])
+    ]
 
 
 def undecorated(element: dict) -> list | None:
@@ -155,7 +196,8 @@ def undecorated(element: dict) -> list | None:
 
 
 def with_notes_at_end(blocks: list) -> list:
-    """Footnotes as numbers in the text and a list at the end: Jupyter knows no footnotes, least of all across cells."""
+    """Footnotes as numbers in the text and a list at the end: Jupyter knows no footnotes, least of
+    all across cells."""
     notes = []
 
     def visit(element: dict) -> list | None:
@@ -166,11 +208,16 @@ def with_notes_at_end(blocks: list) -> list:
 
     blocks = walk(blocks, visit)
     style = [1, {"t": "Decimal"}, {"t": "Period"}]
-    return blocks + ([cut("text"), header(2, [string("Notes")]), {"t": "OrderedList", "c": [style, notes]}] if notes else [])
+    return blocks + (
+        [cut("text"), header(2, [string("Notes")]), {"t": "OrderedList", "c": [style, notes]}]
+        if notes
+        else []
+    )
 
 
 class ChapterParts:
-    """A chapter's Markdown with placeholders for its cells and inline expressions, and what they stand for."""
+    """A chapter's Markdown with placeholders for its cells and inline expressions, and what they
+    stand for."""
 
     def __init__(self, draft: Draft):
         self.cells: dict[str, Cell] = {}
@@ -178,7 +225,10 @@ class ChapterParts:
         texts = []
         for part in draft.chapter.parts:
             if isinstance(part, Prose):
-                names = [self._name("expression", self.expressions, source) for source in part.expressions]
+                names = [
+                    self._name("expression", self.expressions, source)
+                    for source in part.expressions
+                ]
                 texts.append(part.replace_expressions(names))
             else:
                 texts.append(self._cell_markdown(part))
@@ -191,7 +241,8 @@ class ChapterParts:
         return name
 
     def _cell_markdown(self, cell: Cell) -> str:
-        """The cell as a code block; in a captioned division where its options caption a figure or table."""
+        """The cell as a code block; in a captioned division where its options caption a figure or
+        table."""
         block = f"``` {{.executed-cell}}\n{self._name('cell', self.cells, cell)}\n```"
         label = str(cell.options.get("label", ""))
         caption = cell.options.get({"fig-": "fig-cap", "tbl-": "tbl-cap"}.get(label[:4], ""))
@@ -199,7 +250,8 @@ class ChapterParts:
 
 
 def mark_cells(blocks: list) -> list:
-    """The blocks without divisions, and with a comment before each that begins a notebook cell of another kind."""
+    """The blocks without divisions, and with a comment before each that begins a notebook cell of
+    another kind."""
     marked = []
     for block in flat(blocks):
         classes = block["c"][0][1] if block["t"] == "CodeBlock" else []
@@ -212,7 +264,8 @@ def mark_cells(blocks: list) -> list:
 
 
 def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
-    """Every page of the book as a numbered syntax tree with its references resolved, and its parts."""
+    """Every page of the book as a numbered syntax tree with its references resolved, and its
+    parts."""
     config = read_config(root, edition)
     drafts = [Draft(page, read_chapter(root / page.source)) for page in list_pages(root, config)]
     parts = [ChapterParts(draft) for draft in drafts]
@@ -220,8 +273,13 @@ def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
     filters = ["--lua-filter", lua_filter] if lua_filter.exists() else []
 
     def read(draft, part):
-        tree = run_pandoc(root, ["-f", "markdown", "-t", "json", *filters], part.markdown, draft.page.source,
-                          {"QUARTO_PROFILE": edition if edition == "instructor" else ""})
+        tree = run_pandoc(
+            root,
+            ["-f", "markdown", "-t", "json", *filters],
+            part.markdown,
+            draft.page.source,
+            {"QUARTO_PROFILE": edition if edition == "instructor" else ""},
+        )
         draft.tree = json.loads(tree)
         NotebookNumbering(draft, edition).apply()
 
@@ -232,15 +290,42 @@ def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
 
 
 def chapter_markdown(root: Path, draft: Draft, config: dict) -> str:
-    """The chapter as CommonMark, with a comment line where a cell begins; citations read "Author (year)"."""
+    """The chapter as CommonMark, with a comment line where a cell begins; citations read "Author
+    (year)"."""
     heading = {"t": "MetaInlines", "c": [string("References")]}
     tree = {**draft.tree, "meta": {"reference-section-title": heading} if draft.citations else {}}
-    tree = json.loads(run_pandoc(root, ["-f", "json", "-t", "json", "--citeproc", "--bibliography",
-                                        root / config["bibliography"], "--csl", root / config["csl"]], json.dumps(tree), draft.page.source))
+    tree = json.loads(
+        run_pandoc(
+            root,
+            [
+                "-f",
+                "json",
+                "-t",
+                "json",
+                "--citeproc",
+                "--bibliography",
+                root / config["bibliography"],
+                "--csl",
+                root / config["csl"],
+            ],
+            json.dumps(tree),
+            draft.page.source,
+        )
+    )
     blocks = with_notes_at_end(flat(walk(tree["blocks"], undecorated)))
-    tree["blocks"] = mark_cells([header(2, block["c"][2]) if block["t"] == "Header" and
-                                 plain_text(block["c"][2]) == "References" else block for block in blocks])
-    markdown = run_pandoc(root, ["-f", "json", "-t", WRITER, "--wrap=none"], json.dumps(tree), draft.page.source)
+    tree["blocks"] = mark_cells(
+        [
+            (
+                header(2, block["c"][2])
+                if block["t"] == "Header" and plain_text(block["c"][2]) == "References"
+                else block
+            )
+            for block in blocks
+        ]
+    )
+    markdown = run_pandoc(
+        root, ["-f", "json", "-t", WRITER, "--wrap=none"], json.dumps(tree), draft.page.source
+    )
     return re.sub(r"^(`{3,}) (?=\w+$)", r"\1", markdown, flags=re.M)
 
 
@@ -260,23 +345,41 @@ def chapter_cells(markdown: str, parts: ChapterParts) -> list:
 
 
 def text_cells(text: str, expressions: dict[str, str]) -> list:
-    """Markdown cells, and a folded code cell for each stretch of blocks that hold computed values."""
-    placeholder = re.compile("|".join(map(re.escape, sorted(expressions, key=len, reverse=True))) or r"(?!)")
+    """Markdown cells, and a folded code cell for each stretch of blocks that hold computed
+    values."""
+    placeholder = re.compile(
+        "|".join(map(re.escape, sorted(expressions, key=len, reverse=True))) or r"(?!)"
+    )
     stretches: list[tuple[bool, list[str]]] = []
     for block in split_blocks(text):
         is_computed = bool(placeholder.search(block))
         if not stretches or stretches[-1][0] != is_computed:
             stretches.append((is_computed, []))
         stretches[-1][1].append(block)
-    return [computed_cell("\n\n".join(blocks), placeholder, expressions) if is_computed
-            else new_markdown_cell("\n\n".join(blocks)) for is_computed, blocks in stretches]
+    return [
+        (
+            computed_cell("\n\n".join(blocks), placeholder, expressions)
+            if is_computed
+            else new_markdown_cell("\n\n".join(blocks))
+        )
+        for is_computed, blocks in stretches
+    ]
 
 
 def split_blocks(text: str) -> list[str]:
-    """Markdown at its blank lines, but a list, a fence, and what is between <details> and </details> in one piece."""
+    """Markdown at its blank lines, but a list, a fence, and what is between <details> and
+    </details> in one piece."""
     blocks, depth, fence = [], 0, None
     for piece in re.split(r"\n{2,}", text):
-        if depth or fence or (blocks and LIST_GOES_ON.match(piece) and (piece[0] == " " or LIST_GOES_ON.match(blocks[-1]))):
+        if (
+            depth
+            or fence
+            or (
+                blocks
+                and LIST_GOES_ON.match(piece)
+                and (piece[0] == " " or LIST_GOES_ON.match(blocks[-1]))
+            )
+        ):
             blocks[-1] += "\n\n" + piece
         elif piece:
             blocks.append(piece)
@@ -297,7 +400,9 @@ def computed_cell(text: str, placeholder: re.Pattern, expressions: dict[str, str
     template = placeholder.sub("%s", text.replace("%", "%%"))
     arguments = ",\n    ".join(values)
     source = f'Markdown(r"""{template}\n""" % (\n    {arguments},\n))'
-    return new_code_cell(source, metadata={"jupyter": {"source_hidden": True}, "tags": ["computed-text"]})
+    return new_code_cell(
+        source, metadata={"jupyter": {"source_hidden": True}, "tags": ["computed-text"]}
+    )
 
 
 def fenced_code(text: str) -> str:
@@ -309,22 +414,32 @@ def fenced_code(text: str) -> str:
 
 
 def without_record(code: str) -> str:
-    """A notebook leaves no record for the appendix: that is the build's business, and cells are run twice here."""
+    """A notebook leaves no record for the appendix: that is the build's business, and cells are run
+    twice here."""
     return "\n".join(line for line in code.split("\n") if not line.startswith("open_chapter("))
 
 
 def cell_metadata(cell: Cell) -> dict:
-    """What of a cell's options helps in Jupyter: code that the page hides is folded here, an unwanted output too."""
-    folded = cell.options.get("echo", True) is False or cell.options.get("code-fold") in (True, "true")
-    jupyter = {**({"source_hidden": True} if folded else {}),
-               **({"outputs_hidden": True} if cell.options.get("output", True) is False else {})}
+    """What of a cell's options helps in Jupyter: code that the page hides is folded here, an
+    unwanted output too."""
+    folded = cell.options.get("echo", True) is False or cell.options.get("code-fold") in (
+        True,
+        "true",
+    )
+    jupyter = {
+        **({"source_hidden": True} if folded else {}),
+        **({"outputs_hidden": True} if cell.options.get("output", True) is False else {}),
+    }
     return {"jupyter": jupyter} if jupyter else {}
 
 
-# -- Notebooks -----------------------------------------------------------------------------------------------------
+# -- Notebooks
+# --------------------------------------------------------------------------------------------------
+
 
 def make_notebooks(root: Path, edition: str) -> dict[str, nbformat.NotebookNode]:
-    """A valid notebook for every numbered chapter: stem -> notebook. Nothing is executed and nothing written."""
+    """A valid notebook for every numbered chapter: stem -> notebook. Nothing is executed and
+    nothing written."""
     config = read_config(root, edition)
     notebooks = {}
     for draft, parts in read_drafts(root, edition):
@@ -335,37 +450,53 @@ def make_notebooks(root: Path, edition: str) -> dict[str, nbformat.NotebookNode]
         for position, cell in enumerate(cells):
             cell["id"] = f"cell-{position:03d}"
         book = {"chapter": draft.page.stem, "edition": edition, "sources": hash_of_sources(cells)}
-        notebook = new_notebook(cells=cells, metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-            "language_info": {"name": "python"}, "book": book})
+        notebook = new_notebook(
+            cells=cells,
+            metadata={
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                "language_info": {"name": "python"},
+                "book": book,
+            },
+        )
         nbformat.validate(notebook)
         notebooks[draft.page.stem] = notebook
     return notebooks
 
 
 def hash_of_sources(cells: list) -> str:
-    return hashlib.sha256(json.dumps([[cell.cell_type, cell.source] for cell in cells]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([[cell.cell_type, cell.source] for cell in cells]).encode()
+    ).hexdigest()
 
 
 def keep_readers_work(path: Path, new: nbformat.NotebookNode, yours: Path) -> bool:
-    """Is what lies at `path` to be replaced by `new`? A reader's work on a chapter that has changed moves to `yours`."""
+    """Is what lies at `path` to be replaced by `new`? A reader's work on a chapter that has changed
+    moves to `yours`."""
     if not path.exists():
         return True
     old = nbformat.read(path, as_version=4)
     made_from = old.metadata.get("book", {}).get("sources")
     is_untouched = hash_of_sources(old.cells) == made_from
     if made_from == new.metadata.book.sources:
-        return False                                               # up to date, with or without a reader's work in it
+        return False  # up to date, with or without a reader's work in it
     if not is_untouched:
         yours.mkdir(parents=True, exist_ok=True)
-        number = next(n for n in range(1, 10_000) if not (yours / f"{path.stem}-{n}.ipynb").exists())
+        number = next(
+            n for n in range(1, 10_000) if not (yours / f"{path.stem}-{n}.ipynb").exists()
+        )
         os.replace(path, yours / f"{path.stem}-{number}.ipynb")
-        print(f"the chapter has changed: your work in {path.name} is now {yours.name}/{path.stem}-{number}.ipynb")
+        print(
+            f"the chapter has changed: your work in {path.name} is now"
+            f" {yours.name}/{path.stem}-{number}.ipynb"
+        )
     return True
 
 
-def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=tuple(EDITIONS)) -> list[Path]:
-    """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their paths."""
+def write_notebooks(
+    root: Path = ROOT, folder: Path | None = None, editions=tuple(EDITIONS)
+) -> list[Path]:
+    """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their
+    paths."""
     folder = folder or root / "notebooks"
     written = []
     for edition in editions:
@@ -374,14 +505,17 @@ def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=tupl
             if keep_readers_work(path, notebook, folder / "yours"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f".{path.name}.part")
-                part.write_text(nbformat.writes(copy.deepcopy(notebook)) + "\n", encoding="utf-8", newline="\n")
+                part.write_text(
+                    nbformat.writes(copy.deepcopy(notebook)) + "\n", encoding="utf-8", newline="\n"
+                )
                 os.replace(part, path)
             written.append(path)
     return written
 
 
 def publish_notebooks(root: Path, folder: Path, edition: str) -> None:
-    """The notebooks that the pages of `edition` link, made anew in `folder`: what a reader did in his own is not published."""
+    """The notebooks that the pages of `edition` link, made anew in `folder`: what a reader did in
+    his own is not published."""
     shutil.rmtree(folder, ignore_errors=True)
     write_notebooks(root, folder, list(EDITIONS) if edition == "instructor" else [edition])
 

@@ -1,9 +1,11 @@
 """Build the book with parts that come from PyPI: cells run through Jupyter, pages made by pandoc.
 
-The second way beside Quarto, for the closed list of Markdown constructs that `tools/lint.py` enforces. Each chapter is
-read into pandoc's syntax tree (JSON), numbered, and its references resolved over the whole book; then pandoc writes the
-page. File names, identifiers, classes and numbers are those Quarto gives.
+The second way beside Quarto, for the closed list of Markdown constructs that `tools/lint.py`
+enforces. Each chapter is read into pandoc's syntax tree (JSON), numbered, and its references
+resolved over the whole book; then pandoc writes the page. File names, identifiers, classes and
+numbers are those Quarto gives.
 """
+
 from __future__ import annotations
 
 import base64
@@ -21,14 +23,30 @@ from pathlib import Path
 import pypandoc
 from bs4 import BeautifulSoup
 
-from tools.execute import (ChapterError, choose_display, execute_chapters, inline_values, warn_of_hidden_output)
+from tools.execute import (
+    ChapterError,
+    choose_display,
+    execute_chapters,
+    inline_values,
+    warn_of_hidden_output,
+)
 from tools.qmd import Cell, Chapter, Page, list_pages, read_chapter, read_config
 
-REFERENCE_KINDS = {"sec": "Section", "fig": "Figure", "tbl": "Table", "eq": "Equation", "exr": "Exercise",
-                   "sol": "Solution"}
+REFERENCE_KINDS = {
+    "sec": "Section",
+    "fig": "Figure",
+    "tbl": "Table",
+    "eq": "Equation",
+    "exr": "Exercise",
+    "sol": "Solution",
+}
 REFERENCE = re.compile(rf"^({'|'.join(REFERENCE_KINDS)})-")
-CALLOUTS = {"callout-note": "Note", "callout-tip": "Tip", "callout-warning": "Warning",
-            "callout-important": "Important"}
+CALLOUTS = {
+    "callout-note": "Note",
+    "callout-tip": "Tip",
+    "callout-warning": "Warning",
+    "callout-important": "Important",
+}
 THEME = Path("figures/theme")
 
 
@@ -54,21 +72,39 @@ class Draft:
 
 
 def build_book(root: Path, edition: str, output: Path) -> None:
-    """Execute and write every page of `edition` ("reader" or "instructor") into the empty folder `output`."""
+    """Execute and write every page of `edition` ("reader" or "instructor") into the empty folder
+    `output`."""
     config = read_config(root, edition)
     drafts = [Draft(page, read_chapter(root / page.source)) for page in list_pages(root, config)]
     outputs = execute_chapters(root, [draft.chapter for draft in drafts])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+
         def read(draft):
             text = compose_markdown(draft, outputs.get(draft.chapter.path), config, output)
-            draft.tree = run_pandoc(root, ["-f", "markdown", "-t", "json", "--lua-filter", root / "tools/chapter.lua",
-                                           "-M", f"book-chapter={draft.page.source}"], text, draft.page.source,
-                                    {"QUARTO_PROFILE": "instructor" if edition == "instructor" else ""})
+            draft.tree = run_pandoc(
+                root,
+                [
+                    "-f",
+                    "markdown",
+                    "-t",
+                    "json",
+                    "--lua-filter",
+                    root / "tools/chapter.lua",
+                    "-M",
+                    f"book-chapter={draft.page.source}",
+                ],
+                text,
+                draft.page.source,
+                {"QUARTO_PROFILE": "instructor" if edition == "instructor" else ""},
+            )
             draft.tree = json.loads(draft.tree)
             Numbering(draft, edition).apply()
+
         list(pool.map(read, drafts))
         resolve_references(drafts)
-        pages = list(pool.map(lambda draft: write_page(root, draft, drafts, config, edition, output), drafts))
+        pages = list(
+            pool.map(lambda draft: write_page(root, draft, drafts, config, edition, output), drafts)
+        )
     write_search_index(drafts, pages, output)
     (output / "assets").mkdir()
     for asset in ("shared.css", "pages.css", "book.js"):
@@ -78,38 +114,63 @@ def build_book(root: Path, edition: str, output: Path) -> None:
         shutil.copyfile(root / asset, output / asset)
 
 
-def run_pandoc(root: Path, arguments: list, text: str, name: str, environment: dict | None = None) -> str:
-    """pandoc's output; its warnings (a formula it cannot convert, an unknown citation) are errors here."""
-    done = subprocess.run([pypandoc.get_pandoc_path(), *map(str, arguments)], input=text, capture_output=True,
-                          encoding="utf-8", cwd=root, env={**os.environ, **(environment or {})})
+def run_pandoc(
+    root: Path, arguments: list, text: str, name: str, environment: dict | None = None
+) -> str:
+    """pandoc's output; its warnings (a formula it cannot convert, an unknown citation) are errors
+    here."""
+    done = subprocess.run(
+        [pypandoc.get_pandoc_path(), *map(str, arguments)],
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        cwd=root,
+        env={**os.environ, **(environment or {})},
+    )
     if done.returncode or "[WARNING]" in done.stderr:
         raise BookError(f"{name}: pandoc says: {done.stderr.strip()}")
     return done.stdout
 
 
-# -- Markdown with the outputs in it -------------------------------------------------------------------------------
+# -- Markdown with the outputs in it
+# -------------------------------------------------------------------------------
+
 
 def compose_markdown(draft: Draft, outputs: list | None, config: dict, output: Path) -> str:
-    """The chapter's Markdown with inline values, cells and their outputs in place; images are written as files."""
+    """The chapter's Markdown with inline values, cells and their outputs in place; images are
+    written as files."""
     parts = []
     for number, part in enumerate(draft.chapter.parts):
         part_outputs = outputs[number] if outputs else []
         if isinstance(part, Cell):
-            parts.append(cell_markdown(draft, part, part_outputs, number, config["format"]["html"], output))
+            parts.append(
+                cell_markdown(draft, part, part_outputs, number, config["format"]["html"], output)
+            )
         else:
             parts.append(part.replace_expressions(inline_values(part_outputs)))
     return "\n\n".join(parts)
 
 
-def cell_markdown(draft: Draft, cell: Cell, outputs: list, number: int, defaults: dict, output: Path) -> str:
+def cell_markdown(
+    draft: Draft, cell: Cell, outputs: list, number: int, defaults: dict, output: Path
+) -> str:
     options, label = cell.options, str(cell.options.get("label", ""))
     blocks = []
     if options.get("echo", True) and cell.code:
-        blocks.append(folded_code(cell.code, options.get("code-fold", defaults.get("code-fold", False)),
-                                  options.get("code-summary", "Code")))
+        blocks.append(
+            folded_code(
+                cell.code,
+                options.get("code-fold", defaults.get("code-fold", False)),
+                options.get("code-summary", "Code"),
+            )
+        )
     if options.get("output", True):
-        shown = [output_markdown(draft, cell, result, f"{label or f'cell-{number}'}-output-{index}", output)
-                 for index, result in enumerate(outputs, start=1)]
+        shown = [
+            output_markdown(
+                draft, cell, result, f"{label or f'cell-{number}'}-output-{index}", output
+            )
+            for index, result in enumerate(outputs, start=1)
+        ]
         shown = [text for text in shown if text]
         caption = options.get("fig-cap" if label.startswith("fig-") else "tbl-cap")
         if caption and label:
@@ -122,7 +183,8 @@ def folded_code(code: str, fold, summary: str) -> str:
     block = fenced(code, "{.python .cell-code}")
     if fold is False:
         return block
-    opening = f'<details class="code-fold"{" open" if fold == "show" else ""}><summary>{html.escape(summary)}</summary>'
+    is_open = " open" if fold == "show" else ""
+    opening = f'<details class="code-fold"{is_open}><summary>{html.escape(summary)}</summary>'
     return f"{fenced(opening, '{=html}')}\n\n{block}\n\n{fenced('</details>', '{=html}')}"
 
 
@@ -138,41 +200,58 @@ def output_markdown(draft: Draft, cell: Cell, result: dict, name: str, output: P
         if result.name == "stderr":
             warn_of_hidden_output(f"{source}:{cell.line}", result.text)
             return ""
-        return f":::: {{.cell-output .cell-output-stdout}}\n{fenced(result.text.rstrip(), '{.text}')}\n::::"
+        return (
+            ":::: {.cell-output"
+            f" .cell-output-stdout}}\n{fenced(result.text.rstrip(), '{.text}')}\n::::"
+        )
     if result.output_type == "error":
         raise ChapterError(f"{source}:{cell.line}: {result.ename}: {result.evalue}")
     if "text/html" in result.data:
-        raise BookError(f"{source}:{cell.line}: this cell shows HTML, for which Quarto loads scripts from elsewhere; allowed are "
-                        "Markdown, images and text: write Markdown(....to_markdown()) or print(...)")
+        raise BookError(
+            f"{source}:{cell.line}: this cell shows HTML, for which Quarto loads scripts from"
+            " elsewhere; allowed are Markdown, images and text: write Markdown(....to_markdown())"
+            " or print(...)"
+        )
     kind = choose_display(result.data)
     if kind is None:
-        raise BookError(f"{source}:{cell.line}: this cell shows {sorted(result.data)}, which no page can show; "
-                        "allowed are Markdown, images and text")
+        raise BookError(
+            f"{source}:{cell.line}: this cell shows {sorted(result.data)}, which no page can show; "
+            "allowed are Markdown, images and text"
+        )
     value = result.data[kind]
     if kind == "text/plain" and re.fullmatch(r"<.* object at 0x[0-9a-f]+>|<Figure size .*>", value):
         return ""
     if kind.startswith("image/"):
         value = image_html(draft, cell, kind, value, result.metadata.get(kind, {}), name, output)
     block = {"text/plain": lambda: fenced(value, "{.text}"), "text/markdown": lambda: value}.get(
-        kind, lambda: fenced(value, "{=html}"))()
+        kind, lambda: fenced(value, "{=html}")
+    )()
     return f":::: {{.cell-output .cell-output-display}}\n{block}\n::::"
 
 
-def image_html(draft: Draft, cell: Cell, kind: str, value: str, size: dict, name: str, output: Path) -> str:
+def image_html(
+    draft: Draft, cell: Cell, kind: str, value: str, size: dict, name: str, output: Path
+) -> str:
     extension = {"image/png": "png", "image/jpeg": "jpeg", "image/svg+xml": "svg"}[kind]
     folder = Path(draft.page.output.removesuffix(".html") + "_files") / "figure-html"
     file = output / folder / f"{name}.{extension}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(value.encode() if kind == "image/svg+xml" else base64.b64decode(value))
     dimensions = "".join(f' {side}="{size[side]}"' for side in ("width", "height") if side in size)
-    return (f'<p><img src="{draft.to_root}{file.relative_to(output).as_posix()}" '
-            f'alt="{html.escape(str(cell.options.get("fig-alt", "")))}"{dimensions} class="figure-img"></p>')
+    return (
+        f'<p><img src="{draft.to_root}{file.relative_to(output).as_posix()}"'
+        f' alt="{html.escape(str(cell.options.get("fig-alt", "")))}"{dimensions}'
+        ' class="figure-img"></p>'
+    )
 
 
-# -- The syntax tree: numbers and the book's own constructs --------------------------------------------------------
+# -- The syntax tree: numbers and the book's own constructs
+# --------------------------------------------------------
+
 
 def walk(node, visit):
-    """Rebuild a pandoc tree: `visit(element)` returns None to descend, or the list that takes the element's place."""
+    """Rebuild a pandoc tree: `visit(element)` returns None to descend, or the list that takes the
+    element's place."""
     if isinstance(node, list):
         rebuilt = []
         for item in node:
@@ -189,8 +268,16 @@ def plain_text(inlines: list) -> str:
 
     def visit(element):
         kind = element["t"]
-        texts.append({"Space": " ", "SoftBreak": " "}.get(kind) or
-                     (element["c"] if kind == "Str" else element["c"][1] if kind in ("Code", "Math") else ""))
+        texts.append(
+            {"Space": " ", "SoftBreak": " "}.get(kind)
+            or (
+                element["c"]
+                if kind == "Str"
+                else element["c"][1]
+                if kind in ("Code", "Math")
+                else ""
+            )
+        )
 
     walk(inlines, visit)
     return "".join(texts)
@@ -213,7 +300,8 @@ def raw(text: str) -> dict:
 
 
 class Numbering:
-    """One walk over a page in reading order that numbers what has a number and rewrites the book's constructs."""
+    """One walk over a page in reading order that numbers what has a number and rewrites the book's
+    constructs."""
 
     def __init__(self, draft: Draft, edition: str):
         self.draft, self.edition = draft, edition
@@ -227,7 +315,11 @@ class Numbering:
 
     def next_number(self, kind: str) -> str:
         self.counts[kind] += 1
-        return f"{self.draft.page.number}.{self.counts[kind]}" if self.draft.page.number else str(self.counts[kind])
+        return (
+            f"{self.draft.page.number}.{self.counts[kind]}"
+            if self.draft.page.number
+            else str(self.counts[kind])
+        )
 
     def label(self, identifier: str, number: str, name: str | None = None) -> str:
         kind = REFERENCE.match(identifier).group(1)
@@ -251,12 +343,16 @@ class Numbering:
             return []
         if page.number and "unnumbered" not in classes:
             self.sections[level - 2] += 1
-            self.sections[level - 1:] = [0] * len(self.sections[level - 1:])
-            number = ".".join([page.number, *map(str, self.sections[:level - 1])])
+            self.sections[level - 1 :] = [0] * len(self.sections[level - 1 :])
+            number = ".".join([page.number, *map(str, self.sections[: level - 1])])
             attributes = [*attributes, ["number", number]]
             if identifier.startswith("sec-"):
                 self.label(identifier, number)
-            inlines = [span([string(number)], classes=("header-section-number",)), {"t": "Space"}, *inlines]
+            inlines = [
+                span([string(number)], classes=("header-section-number",)),
+                {"t": "Space"},
+                *inlines,
+            ]
         return [{"t": "Header", "c": [level, [identifier, classes, attributes], inlines]}]
 
     def visit_div(self, element: dict) -> list | None:
@@ -265,7 +361,9 @@ class Numbering:
         if "content-hidden" in classes and attributes.get("when-format") == "html":
             return []
         if "content-visible" in classes:
-            return walk(blocks, self.visit) if attributes.get("when-profile") == self.edition else []
+            return (
+                walk(blocks, self.visit) if attributes.get("when-profile") == self.edition else []
+            )
         if identifier.startswith(("fig-", "tbl-")):
             return [self.float(identifier, blocks)]
         if identifier.startswith(("exr-", "sol-")):
@@ -282,17 +380,27 @@ class Numbering:
         return [self.float(identifier, [element, *caption])]
 
     def float(self, identifier: str, blocks: list) -> dict:
-        """A numbered figure or table; the last block is its caption. Table captions stand above, figures' below."""
+        """A numbered figure or table; the last block is its caption. Table captions stand above,
+        figures' below."""
         kind = identifier[:3]
         if not blocks or blocks[-1]["t"] not in ("Para", "Plain"):
-            raise BookError(f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the caption")
+            raise BookError(
+                f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the"
+                " caption"
+            )
         text = self.label(identifier, self.next_number(kind))
         content = walk(blocks[:-1], self.visit)
-        caption = [raw('<figcaption>'), {"t": "Plain", "c": [string(f"{text}: "), *blocks[-1]["c"]]},
-                   raw("</figcaption>")]
+        caption = [
+            raw("<figcaption>"),
+            {"t": "Plain", "c": [string(f"{text}: "), *blocks[-1]["c"]]},
+            raw("</figcaption>"),
+        ]
         body = [*caption, *content] if kind == "tbl" else [*content, *caption]
-        return div([raw(f'<figure class="quarto-float-{kind} figure">'), *body, raw("</figure>")], identifier,
-                   ("quarto-float", "quarto-figure"))
+        return div(
+            [raw(f'<figure class="quarto-float-{kind} figure">'), *body, raw("</figure>")],
+            identifier,
+            ("quarto-float", "quarto-figure"),
+        )
 
     def theorem(self, identifier: str, blocks: list) -> dict:
         text = self.label(identifier, self.next_number(identifier[:3]))
@@ -303,7 +411,9 @@ class Numbering:
         if not blocks or blocks[0]["t"] != "Para":
             blocks = [{"t": "Para", "c": []}, *blocks]
         first = {"t": "Para", "c": [heading, {"t": "Space"}, *blocks[0]["c"]]}
-        classes = ("theorem", "exercise") if identifier.startswith("exr-") else ("proof", "solution")
+        classes = (
+            ("theorem", "exercise") if identifier.startswith("exr-") else ("proof", "solution")
+        )
         return div([first, *walk(blocks[1:], self.visit)], identifier, classes)
 
     def callout(self, kind: str, attributes: dict, blocks: list) -> list:
@@ -312,18 +422,30 @@ class Numbering:
             title, blocks = blocks[0]["c"][2], blocks[1:]
         tag, head = ("details", "summary") if "collapse" in attributes else ("div", "div")
         is_open = " open" if attributes.get("collapse") == "false" else ""
-        return [raw(f'<{tag} class="callout {kind}"{is_open}><{head} class="callout-header">'),
-                {"t": "Plain", "c": [span(title, classes=("callout-title-container",))]},
-                raw(f'</{head}><div class="callout-body">'), *walk(blocks, self.visit), raw(f"</div></{tag}>")]
+        return [
+            raw(f'<{tag} class="callout {kind}"{is_open}><{head} class="callout-header">'),
+            {"t": "Plain", "c": [span(title, classes=("callout-title-container",))]},
+            raw(f'</{head}><div class="callout-body">'),
+            *walk(blocks, self.visit),
+            raw(f"</div></{tag}>"),
+        ]
 
     def visit_para(self, element: dict) -> list | None:
         """Number `$$ ... $$ {#eq-x}`, which pandoc reads as a formula followed by a string."""
         inlines, numbered = element["c"], []
         for inline in inlines:
             label = re.fullmatch(r"\{#(eq-[\w-]+)\}", inline["c"]) if inline["t"] == "Str" else None
-            formula = next((item for item in reversed(numbered) if item["t"] not in ("Space", "SoftBreak")), None)
-            if label and formula and formula["t"] == "Math" and formula["c"][0]["t"] == "DisplayMath":
-                del numbered[numbered.index(formula):]
+            formula = next(
+                (item for item in reversed(numbered) if item["t"] not in ("Space", "SoftBreak")),
+                None,
+            )
+            if (
+                label
+                and formula
+                and formula["t"] == "Math"
+                and formula["c"][0]["t"] == "DisplayMath"
+            ):
+                del numbered[numbered.index(formula) :]
                 number = self.next_number("eq")
                 self.label(label.group(1), number)
                 math = {"t": "Math", "c": [formula["c"][0], rf"{formula['c'][1]} \qquad({number})"]}
@@ -339,15 +461,23 @@ def resolve_references(drafts: list[Draft]) -> None:
     for draft in drafts:
         for identifier, text in draft.labels.items():
             if identifier in targets:
-                raise BookError(f"{draft.page.source}: the label {identifier} is also in "
-                                f"{targets[identifier][0].page.source}; labels are unique over the book")
+                raise BookError(
+                    f"{draft.page.source}: the label {identifier} is also in "
+                    f"{targets[identifier][0].page.source}; labels are unique over the book"
+                )
             targets[identifier] = (draft, text)
     for draft in drafts:
-        draft.tree["blocks"] = walk(draft.tree["blocks"], lambda element, here=draft: _resolve(element, here, targets))
+        draft.tree["blocks"] = walk(
+            draft.tree["blocks"], lambda element, here=draft: _resolve(element, here, targets)
+        )
 
 
 def chapter_name(draft: Draft) -> str:
-    number = f"Appendix {draft.page.number} —" if draft.page.is_appendix else f"{draft.page.number}\N{NO-BREAK SPACE}"
+    number = (
+        f"Appendix {draft.page.number} —"
+        if draft.page.is_appendix
+        else f"{draft.page.number}\N{NO-BREAK SPACE}"
+    )
     return f"{number} {plain_text(draft.title)}"
 
 
@@ -367,9 +497,14 @@ def _resolve(element: dict, here: Draft, targets: dict) -> list | None:
     links = []
     for identifier in identifiers:
         if identifier not in targets:
-            raise BookError(f"{here.page.source}: @{identifier} refers to nothing: no label of that name in the book")
+            raise BookError(
+                f"{here.page.source}: @{identifier} refers to nothing: no label of that name in the"
+                " book"
+            )
         there, text = targets[identifier]
-        if here.page.number is None and identifier == there.title_id:  # as Quarto: a page without a number names the chapter
+        if (
+            here.page.number is None and identifier == there.title_id
+        ):  # as Quarto: a page without a number names the chapter
             text = chapter_name(there)
         url = ("" if there is here else here.to_root + there.page.output) + "#" + identifier
         links += [string(", ")] * bool(links)
@@ -377,41 +512,93 @@ def _resolve(element: dict, here: Draft, targets: dict) -> list | None:
     return links
 
 
-# -- Pages ---------------------------------------------------------------------------------------------------------
+# -- Pages
+# --------------------------------------------------------------------------------------------------
 
-def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edition: str, output: Path) -> str:
+
+def write_page(
+    root: Path, draft: Draft, drafts: list[Draft], config: dict, edition: str, output: Path
+) -> str:
     """Write the page of `draft` and return its HTML."""
     is_references = draft.page.stem == "references"
     cited = sorted({key for each in drafts for key in each.citations})
     description = draft.tree["meta"].get("description-meta", {}).get("c", "")
     description = description if isinstance(description, str) else plain_text(description)
-    meta = {"title": {"t": "MetaInlines", "c": draft.title}, "link-citations": {"t": "MetaBool", "c": True}}
+    meta = {
+        "title": {"t": "MetaInlines", "c": draft.title},
+        "link-citations": {"t": "MetaBool", "c": True},
+    }
     if is_references:
-        citations = [{"citationId": key, "citationPrefix": [], "citationSuffix": [], "citationNoteNum": 0,
-                      "citationMode": {"t": "NormalCitation"}, "citationHash": 0} for key in cited]
+        citations = [
+            {
+                "citationId": key,
+                "citationPrefix": [],
+                "citationSuffix": [],
+                "citationNoteNum": 0,
+                "citationMode": {"t": "NormalCitation"},
+                "citationHash": 0,
+            }
+            for key in cited
+        ]
         meta["nocite"] = {"t": "MetaInlines", "c": [{"t": "Cite", "c": [citations, []]}]}
-    else:  # citeproc links only to entries on the same page: let it write them, and cut them out below
+    # citeproc links only to entries on the same page: let it write them, and cut them out below
+    else:
         draft.tree["blocks"] += [raw("<!--entries-->"), div([], "refs"), raw("<!--/entries-->")]
     draft.tree["meta"] = meta
     position = drafts.index(draft)
     book = config["book"]
-    variables = {"lang": config.get("lang", "en"), "to-root": draft.to_root, "book-title": html.escape(book["title"]),
-                 "subtitle": html.escape(book.get("subtitle", "")) if position == 0 else "",
-                 "title-id": draft.title_id, "number": draft.page.number or "",
-                 "label": "Appendix " if draft.page.is_appendix else "Chapter ",
-                 "plain-title": html.escape(plain_text(draft.title)), "edition": edition,
-                 "sidebar": sidebar(draft, drafts), "toc-title": config["format"]["html"].get("toc-title", "Contents"),
-                 "previous": neighbour(draft, drafts, position - 1, "prev"),
-                 "next": neighbour(draft, drafts, position + 1, "next"),
-                 "description": html.escape(book["description"].strip() if position == 0 else description),
-                 "favicon": book["favicon"], "cover": book["cover-image"], "cover-alt": html.escape(book["cover-image-alt"]),
-                 "author": html.escape(book["author"]), "book-description": html.escape(book["description"]) if position == 0 else "",
-                 "canonical": f"{book['site-url'].rstrip('/')}/{draft.page.output}" if "site-url" in book else "",
-                 **{f"footer-{side}": footer_html(root, text) for side, text in book["page-footer"].items()}}
-    arguments = [item for name, value in variables.items() if value for item in ("-V", f"{name}={value}")]
-    page = run_pandoc(root, ["-f", "json", "-t", "html5", "--template", root / THEME / "page.html", "--citeproc",
-                             "--bibliography", root / config["bibliography"], "--csl", root / config["csl"], "--mathml", "--section-divs", "--toc",
-                             "--toc-depth=3", "--wrap=none", *arguments], json.dumps(draft.tree), draft.page.source)
+    variables = {
+        "lang": config.get("lang", "en"),
+        "to-root": draft.to_root,
+        "book-title": html.escape(book["title"]),
+        "subtitle": html.escape(book.get("subtitle", "")) if position == 0 else "",
+        "title-id": draft.title_id,
+        "number": draft.page.number or "",
+        "label": "Appendix " if draft.page.is_appendix else "Chapter ",
+        "plain-title": html.escape(plain_text(draft.title)),
+        "edition": edition,
+        "sidebar": sidebar(draft, drafts),
+        "toc-title": config["format"]["html"].get("toc-title", "Contents"),
+        "previous": neighbour(draft, drafts, position - 1, "prev"),
+        "next": neighbour(draft, drafts, position + 1, "next"),
+        "description": html.escape(book["description"].strip() if position == 0 else description),
+        "favicon": book["favicon"],
+        "cover": book["cover-image"],
+        "cover-alt": html.escape(book["cover-image-alt"]),
+        "author": html.escape(book["author"]),
+        "book-description": html.escape(book["description"]) if position == 0 else "",
+        "canonical": (
+            f"{book['site-url'].rstrip('/')}/{draft.page.output}" if "site-url" in book else ""
+        ),
+        **{f"footer-{side}": footer_html(root, text) for side, text in book["page-footer"].items()},
+    }
+    arguments = [
+        item for name, value in variables.items() if value for item in ("-V", f"{name}={value}")
+    ]
+    page = run_pandoc(
+        root,
+        [
+            "-f",
+            "json",
+            "-t",
+            "html5",
+            "--template",
+            root / THEME / "page.html",
+            "--citeproc",
+            "--bibliography",
+            root / config["bibliography"],
+            "--csl",
+            root / config["csl"],
+            "--mathml",
+            "--section-divs",
+            "--toc",
+            "--toc-depth=3",
+            "--wrap=none",
+            *arguments,
+        ],
+        json.dumps(draft.tree),
+        draft.page.source,
+    )
     page = space_function_names(page)
     if not is_references:
         page = re.sub("<!--entries-->.*<!--/entries-->", "", page, flags=re.DOTALL)
@@ -425,12 +612,20 @@ def write_page(root: Path, draft: Draft, drafts: list[Draft], config: dict, edit
 def footer_html(root: Path, text: str) -> str:
     """A side of the `page-footer` in _quarto.yml as HTML."""
     text = text.replace("{{< meta built >}}", date.today().isoformat())
-    return re.sub(r"</?p>", "", run_pandoc(root, ["-f", "markdown", "-t", "html5", "--wrap=none"], text, "_quarto.yml")).strip()
+    return re.sub(
+        r"</?p>",
+        "",
+        run_pandoc(root, ["-f", "markdown", "-t", "html5", "--wrap=none"], text, "_quarto.yml"),
+    ).strip()
 
 
 def space_function_names(page: str) -> str:
-    """Thin spaces around `ln`, `log`, ...: pandoc's MathML has none, and "5 ln 10" would read "5ln10"."""
-    space, name = '<mspace width="0.167em"></mspace>', '<mrow><mi mathvariant="normal">[^<]+</mi><mo>&#8289;</mo></mrow>'
+    """Thin spaces around `ln`, `log`, ...: pandoc's MathML has none, and "5 ln 10" would read
+    "5ln10"."""
+    space, name = (
+        '<mspace width="0.167em"></mspace>',
+        '<mrow><mi mathvariant="normal">[^<]+</mi><mo>&#8289;</mo></mrow>',
+    )
     page = re.sub(rf'({name})(?!<mo [^>]*form="prefix")', rf"\1{space}", page)
     return re.sub(rf"(</m(?:n|i|sub|sup|frac)>)({name})", rf"\1{space}\2", page)
 
@@ -441,10 +636,14 @@ def sidebar(here: Draft, drafts: list[Draft]) -> str:
         if draft.page.is_appendix and not in_appendices:
             items.append('<li class="sidebar-part">Appendices</li>')
             in_appendices = True
-        number = f'<span class="chapter-number">{draft.page.number}</span> ' if draft.page.number else ""
+        number = (
+            f'<span class="chapter-number">{draft.page.number}</span> ' if draft.page.number else ""
+        )
         current = ' aria-current="page"' if draft is here else ""
-        items.append(f'<li><a href="{here.to_root}{draft.page.output}"{current}>{number}'
-                     f'<span class="chapter-title">{html.escape(plain_text(draft.title))}</span></a></li>')
+        items.append(
+            f'<li><a href="{here.to_root}{draft.page.output}"{current}>{number}'
+            f'<span class="chapter-title">{html.escape(plain_text(draft.title))}</span></a></li>'
+        )
     return "\n".join(items)
 
 
@@ -453,26 +652,45 @@ def neighbour(here: Draft, drafts: list[Draft], position: int, relation: str) ->
         return ""
     there = drafts[position]
     number = f"{there.page.number} " if there.page.number else ""
-    return (f'<a rel="{relation}" href="{here.to_root}{there.page.output}">'
-            f"{number}{html.escape(plain_text(there.title))}</a>")
+    return (
+        f'<a rel="{relation}" href="{here.to_root}{there.page.output}">'
+        f"{number}{html.escape(plain_text(there.title))}</a>"
+    )
 
 
 def write_search_index(drafts: list[Draft], pages: list[str], output: Path) -> None:
-    """One entry per section, as a plain script: a page opened from disk may load that, but not fetch JSON."""
+    """One entry per section, as a plain script: a page opened from disk may load that, but not
+    fetch JSON."""
     entries = []
     for draft, page in zip(drafts, pages):
         title = (f"{draft.page.number} " if draft.page.number else "") + plain_text(draft.title)
         main = BeautifulSoup(page, "html.parser").select_one("main")
         for unwanted in main.select("nav, header, annotation, .sourceCode a"):
             unwanted.unwrap() if unwanted.name == "a" else unwanted.decompose()
-        sections = [(section, section.get("id"), section.find(["h2", "h3", "h4", "h5"])) for section
-                    in reversed(main.select("section[id]"))]
+        sections = [
+            (section, section.get("id"), section.find(["h2", "h3", "h4", "h5"]))
+            for section in reversed(main.select("section[id]"))
+        ]
         found = []
-        for section, identifier, heading in sections:  # innermost last sections first, so that none is told twice
+        for (
+            section,
+            identifier,
+            heading,
+        ) in sections:  # innermost last sections first, so that none is told twice
             name = " ".join(heading.get_text(" ").split()) if heading else ""
-            found.append([title, name, f"{draft.page.output}#{identifier}", " ".join(section.get_text(" ").split())])
+            found.append(
+                [
+                    title,
+                    name,
+                    f"{draft.page.output}#{identifier}",
+                    " ".join(section.get_text(" ").split()),
+                ]
+            )
             section.extract()
         entries.append([title, "", draft.page.output, " ".join(main.get_text(" ").split())])
         entries += reversed(found)
-    (output / "search-index.js").write_text(f"window.bookSearchIndex = {json.dumps(entries, ensure_ascii=False)};\n",
-                                            encoding="utf-8", newline="\n")
+    (output / "search-index.js").write_text(
+        f"window.bookSearchIndex = {json.dumps(entries, ensure_ascii=False)};\n",
+        encoding="utf-8",
+        newline="\n",
+    )

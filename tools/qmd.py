@@ -1,8 +1,9 @@
 """Read a chapter source (.qmd) as a sequence of prose and cells.
 
-One reader for everybody who looks at the sources: the linter, the pandoc build and the freshness guard.
-Positions are 1-based line numbers, so that every message can say `file:line`.
+One reader for everybody who looks at the sources: the linter, the pandoc build and the freshness
+guard. Positions are 1-based line numbers, so that every message can say `file:line`.
 """
+
 from __future__ import annotations
 
 import re
@@ -12,7 +13,8 @@ from pathlib import Path
 import yaml
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|~{3,})\s*(?P<info>.*?)\s*$")
-# The same pattern as Quarto's own (src/core/execute-inline.ts), so that both builds see the same expressions.
+# The same pattern as Quarto's own (src/core/execute-inline.ts), so that both builds see the same
+# expressions.
 INLINE_EXPRESSION = re.compile(r"(?<!`)`\{python\}[ \t]([^`]+)`")
 
 
@@ -29,8 +31,12 @@ class Prose:
 
     @property
     def expressions(self) -> list[str]:
-        """The inline `{python}` expressions, in order; those in plain code blocks are not expressions."""
-        return [match.group(1).strip() for match in INLINE_EXPRESSION.finditer(self._without_code_blocks())]
+        """The inline `{python}` expressions, in order; those in plain code blocks are not
+        expressions."""
+        return [
+            match.group(1).strip()
+            for match in INLINE_EXPRESSION.finditer(self._without_code_blocks())
+        ]
 
     def replace_expressions(self, values: list[str]) -> str:
         """The text with its expressions replaced by `values`, one for each, in order."""
@@ -45,11 +51,15 @@ class Prose:
         return "\n".join(lines + self._replaced(outside, remaining))
 
     def _without_code_blocks(self) -> str:
-        return "\n".join("```" if in_code else line for line, in_code in _mark_code(self.text.split("\n")))
+        return "\n".join(
+            "```" if in_code else line for line, in_code in _mark_code(self.text.split("\n"))
+        )
 
     @staticmethod
     def _replaced(lines: list[str], values) -> list[str]:
-        return [INLINE_EXPRESSION.sub(lambda match: next(values), "\n".join(lines))] if lines else []
+        return (
+            [INLINE_EXPRESSION.sub(lambda match: next(values), "\n".join(lines))] if lines else []
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,8 @@ class Cell:
 
     @property
     def source(self) -> str:
-        """What the kernel is asked to run: as Quarto does, with the label, by which the page's numbers are noted."""
+        """What the kernel is asked to run: as Quarto does, with the label, by which the page's
+        numbers are noted."""
         label = self.options.get("label")
         return f"#| label: {label}\n{self.code}" if label else self.code
 
@@ -107,10 +118,10 @@ def read_chapter(path: str | Path) -> Chapter:
         closing = _closing_fence(path, lines, position, opening.group("fence"))
         if opening.group("info").replace(" ", "") == "{python}":
             parts.append(Prose(prose_line, "\n".join(prose)))
-            parts.append(_read_cell(path, position + 1, lines[position + 1:closing]))
+            parts.append(_read_cell(path, position + 1, lines[position + 1 : closing]))
             prose, prose_line = [], closing + 2
         else:
-            prose += lines[position:closing + 1]
+            prose += lines[position : closing + 1]
         position = closing + 1
     parts.append(Prose(prose_line, "\n".join(prose)))
     return Chapter(path, front_matter, tuple(parts))
@@ -137,20 +148,30 @@ def _read_cell(path: Path, fence_line: int, lines: list[str]) -> Cell:
     count = 0
     while count < len(lines) and lines[count].startswith("#|"):
         count += 1
-    options = _yaml(path, fence_line + 1, "\n".join(line[2:].removeprefix(" ") for line in lines[:count]))
+    options = _yaml(
+        path, fence_line + 1, "\n".join(line[2:].removeprefix(" ") for line in lines[:count])
+    )
     option_lines = {}
     for offset, line in enumerate(lines[:count]):
         name = re.match(r"#\|\s?([\w-]+):", line)
         if name:
             option_lines[name.group(1)] = fence_line + 1 + offset
-    return Cell(fence_line, "\n".join(lines[count:]).strip("\n"), options, fence_line + 1 + count, option_lines)
+    return Cell(
+        fence_line,
+        "\n".join(lines[count:]).strip("\n"),
+        options,
+        fence_line + 1 + count,
+        option_lines,
+    )
 
 
 def _yaml(path: Path, line: int, text: str) -> dict:
     try:
         value = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise SourceError(f"{path}:{line}: this is not YAML: {' '.join(str(error).split())}") from None
+        raise SourceError(
+            f"{path}:{line}: this is not YAML: {' '.join(str(error).split())}"
+        ) from None
     if not isinstance(value, dict):
         raise SourceError(f"{path}:{line}: expected `name: value` lines, not {value!r}")
     return value
@@ -201,13 +222,20 @@ def read_config(root: Path, edition: str = "reader") -> dict:
 
 def _merge(base, extra):
     if isinstance(base, dict) and isinstance(extra, dict):
-        return {key: _merge(base[key], extra[key]) if key in base and key in extra else base.get(key, extra.get(key))
-                for key in [*base, *(key for key in extra if key not in base)]}
+        return {
+            key: (
+                _merge(base[key], extra[key])
+                if key in base and key in extra
+                else base.get(key, extra.get(key))
+            )
+            for key in [*base, *(key for key in extra if key not in base)]
+        }
     return base + extra if isinstance(base, list) and isinstance(extra, list) else extra
 
 
 def list_pages(root: Path, config: dict) -> list[Page]:
-    """Pages in reading order. A first heading with `{.unnumbered}` takes no number, as in Quarto."""
+    """Pages in reading order. A first heading with `{.unnumbered}` takes no number, as in
+    Quarto."""
     pages, chapter, appendix = [], 0, 0
     book = config["book"]
     for is_appendix, sources in ((False, book["chapters"]), (True, book.get("appendices", []))):

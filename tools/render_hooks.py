@@ -1,10 +1,11 @@
 """What Quarto runs before and after a render (`pre-render` and `post-render` in _quarto.yml).
 
-before: stale results go, and the notebooks that pages link are made. A link to a file that is not there while pages are
-made is a warning, and each render empties the folder of the pages; so the notebooks lie in downloads/, and `resources`
-has Quarto copy them beside the pages.
-after: the results that are new get their snapshots.
+before: stale results go, and the notebooks that pages link are made. A link to a file that is not
+there while pages are made is a warning, and each render empties the folder of the pages; so the
+notebooks lie in downloads/, and `resources` has Quarto copy them beside the pages. after: the
+results that are new get their snapshots.
 """
+
 from __future__ import annotations
 
 import os
@@ -21,7 +22,9 @@ from tools.notebooks import publish_notebooks  # noqa: E402
 def before() -> None:
     drop_stale_results(ROOT)
     downloads = ROOT / "downloads"
-    if os.environ.get("QUARTO_PROJECT_RENDER_ALL") or not downloads.is_dir():  # not for each chapter that is previewed
+    if (
+        os.environ.get("QUARTO_PROJECT_RENDER_ALL") or not downloads.is_dir()
+    ):  # not for each chapter that is previewed
         profiles = os.environ.get("QUARTO_PROFILE", "").split(",")
         publish_notebooks(ROOT, downloads, "instructor" if "instructor" in profiles else "reader")
 

@@ -1,1 +1,2 @@
-"""The figures: the common style, and one file for each chapter's. Every function returns its figure."""
+"""The figures: the common style, and one file for each chapter's. Every function returns its
+figure."""

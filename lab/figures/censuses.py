@@ -1,101 +1,179 @@
-"""Figures of the censuses: error by kind of sum, sampling distributions, reliability. Each helper returns its figure."""
-from _common import *
+"""Figures of the censuses: error by kind of sum, sampling distributions, reliability. Each helper
+returns its figure."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from _common import COLORS
 from lab.calibration import reliability
 from lab.figures.style import LINES, MARKERS
 from lab.sampling import miss_probability
 
-__all__ = "plot_error_by_kind plot_miss plot_designs plot_reliability plot_confidence_by_kind".split()
+__all__ = (
+    "plot_error_by_kind plot_miss plot_designs plot_reliability plot_confidence_by_kind".split()
+)
 
 
 def plot_error_by_kind(rates, titles):
-    """Share wrong by kind of sum, one panel per way to sort the sums; a thin line per run, a thick one for their mean.
+    """Share wrong by kind of sum, one panel per way to sort the sums; a thin line per run, a thick
+    one for their mean.
 
     rates: {way: {group of runs: (runs, kinds)}}; titles: {way: label of the horizontal axis}.
     """
-    figure, axes = plt.subplots(1, len(rates), figsize=(4 * len(rates), 3.6), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(rates), figsize=(4 * len(rates), 3.6), sharey=True, layout="constrained"
+    )
     for ax, (way, groups) in zip(axes, rates.items()):
         for i, (group, table) in enumerate(groups.items()):
             kinds = np.arange(table.shape[1])
             ax.plot(kinds, table.T, color=COLORS[i], linewidth=0.7, alpha=0.5)
-            ax.plot(kinds, table.mean(0), linestyle=LINES[i], marker=MARKERS[i], color=COLORS[i], linewidth=2.2, label=group)
+            ax.plot(
+                kinds,
+                table.mean(0),
+                linestyle=LINES[i],
+                marker=MARKERS[i],
+                color=COLORS[i],
+                linewidth=2.2,
+                label=group,
+            )
         ax.set(xlabel=titles[way], xticks=kinds, ylim=(-0.03, 1.03))
         ax.yaxis.set_major_formatter("{x:.0%}")
     axes[0].set_ylabel("share wrong")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups))
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups)
+    )
     return figure
 
 
 def plot_miss(sizes, marks, largest=2000):
-    """The probability that n random cases show no error, against n, for several error rates. sizes: n to mark;
-    marks: {error rate: label}."""
+    """The probability that n random cases show no error, against n, for several error rates. sizes:
+    n to mark; marks: {error rate: label}."""
     figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
     n = np.unique(np.geomspace(1, largest, 300).round())
     for i, (rate, label) in enumerate(marks.items()):
-        ax.semilogx(n, miss_probability(rate, n), color=COLORS[i], linestyle=LINES[i], linewidth=2, label=label)
+        ax.semilogx(
+            n,
+            miss_probability(rate, n),
+            color=COLORS[i],
+            linestyle=LINES[i],
+            linewidth=2,
+            label=label,
+        )
     for size in sizes:
         ax.axvline(size, color="#888888", linewidth=0.8)
         ax.text(size, 1.03, f"{size} cases", ha="center", fontsize=9)
-    ax.set(xlabel="random cases", ylabel="probability to see no error", ylim=(0, 1.0), xlim=(1, largest))
+    ax.set(
+        xlabel="random cases",
+        ylabel="probability to see no error",
+        ylim=(0, 1.0),
+        xlim=(1, largest),
+    )
     ax.legend(loc="lower left")
     return figure
 
 
 def plot_designs(estimates, truth, n):
-    """Sampling distributions of several designs, one below the other on one axis, with the truth as a line.
+    """Sampling distributions of several designs, one below the other on one axis, with the truth as
+    a line.
 
     estimates: {design: (repeats,) shares}; truth: the census; n: cases per estimate.
     """
-    figure, axes = plt.subplots(len(estimates), 1, figsize=(7, 1.25 * len(estimates) + 0.6), sharex=True, layout="constrained")
+    figure, axes = plt.subplots(
+        len(estimates),
+        1,
+        figsize=(7, 1.25 * len(estimates) + 0.6),
+        sharex=True,
+        layout="constrained",
+    )
     top = max(np.quantile(values, 0.995) for values in estimates.values())
     bins = np.linspace(0, max(top, 2 * truth, 1e-6), 61)
     for i, (ax, (design, values)) in enumerate(zip(axes, estimates.items())):
-        ax.hist(np.minimum(values, bins[-1]), bins, color=COLORS[i], weights=np.full(len(values), 1 / len(values)))
+        ax.hist(
+            np.minimum(values, bins[-1]),
+            bins,
+            color=COLORS[i],
+            weights=np.full(len(values), 1 / len(values)),
+        )
         ax.axvline(truth, color="#000000", linestyle="--", linewidth=1.2)
         ax.set_title(design, loc="right", fontsize=10)
         ax.set_ylabel("probability")
         ax.grid(axis="y", visible=False)
-    axes[-1].set_xlabel(f"error rate estimated from {n} cases (dashed: census; the last bar holds all beyond)")
+    axes[-1].set_xlabel(
+        f"error rate estimated from {n} cases (dashed: census; the last bar holds all beyond)"
+    )
     axes[-1].xaxis.set_major_formatter(lambda value, position: f"{100 * value:.1f} %")
     return figure
 
 
 def plot_reliability(tables, n_bins=10, fewest=1000):
-    """Share right against confidence, one panel per thing that one may be sure of; the diagonal is perfect calibration.
+    """Share right against confidence, one panel per thing that one may be sure of; the diagonal is
+    perfect calibration.
 
-    tables: {panel: {group: tables of confidences, one per model}}. One line per model: models pooled in one bin would
-    make the line jump where the next bin has other models in it. The area of a point grows with the model's share of
-    cases in its bin; bins with fewer cases than `fewest` are left out, and a line does not cross them.
+    tables: {panel: {group: tables of confidences, one per model}}. One line per model: models
+    pooled in one bin would make the line jump where the next bin has other models in it. The area
+    of a point grows with the model's share of cases in its bin; bins with fewer cases than `fewest`
+    are left out, and a line does not cross them.
     """
-    figure, axes = plt.subplots(1, len(tables), figsize=(4 * len(tables), 4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(tables), figsize=(4 * len(tables), 4), sharey=True, layout="constrained"
+    )
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
         for i, (group, models) in enumerate(groups.items()):
             for j, table in enumerate(models):
                 rows = reliability(table, n_bins).query("cases >= @fewest")
                 bins = np.minimum((rows["confidence"] * n_bins).astype(int), n_bins - 1)
-                line = rows.set_index(bins).reindex(range(n_bins))                  # an empty bin breaks the line
-                ax.plot(line["confidence"], line["right"], color=COLORS[i], linestyle=LINES[i], linewidth=1.1)
-                ax.scatter(rows["confidence"], rows["right"], s=12 + 100 * rows["cases"] / max(1, rows["cases"].sum()), marker=MARKERS[i],
-                           color=COLORS[i], linewidths=0, alpha=0.75, label=None if j else group, zorder=3)
+                line = rows.set_index(bins).reindex(range(n_bins))  # an empty bin breaks the line
+                ax.plot(
+                    line["confidence"],
+                    line["right"],
+                    color=COLORS[i],
+                    linestyle=LINES[i],
+                    linewidth=1.1,
+                )
+                ax.scatter(
+                    rows["confidence"],
+                    rows["right"],
+                    s=12 + 100 * rows["cases"] / max(1, rows["cases"].sum()),
+                    marker=MARKERS[i],
+                    color=COLORS[i],
+                    linewidths=0,
+                    alpha=0.75,
+                    label=None if j else group,
+                    zorder=3,
+                )
         ax.set(title=panel, xlabel="confidence", xlim=(-0.02, 1.05), ylim=(-0.03, 1.05))
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter("{x:.0%}")
     axes[0].set_ylabel("share right")
-    legend = figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups))
+    legend = figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups)
+    )
     for handle in legend.legend_handles:
         handle.set_sizes([50])
     return figure
 
 
 def plot_confidence_by_kind(confidences):
-    """The spread of confidence for several kinds of prompt: quartiles as a box, the middle 90 % as a line.
+    """The spread of confidence for several kinds of prompt: quartiles as a box, the middle 90 % as
+    a line.
 
     confidences: {kind: values in 0..1}, drawn from the top down.
     """
     figure, ax = plt.subplots(figsize=(7, 0.42 * len(confidences) + 0.9), layout="constrained")
-    ax.boxplot(list(confidences.values())[::-1], orientation="horizontal", tick_labels=list(confidences)[::-1], whis=(5, 95), showfliers=False,
-               patch_artist=True, widths=0.55, boxprops={"facecolor": COLORS[5], "edgecolor": "#333333"},
-               medianprops={"color": "#000000", "linewidth": 2}, whiskerprops={"color": "#333333"}, capprops={"color": "#333333"})
+    ax.boxplot(
+        list(confidences.values())[::-1],
+        orientation="horizontal",
+        tick_labels=list(confidences)[::-1],
+        whis=(5, 95),
+        showfliers=False,
+        patch_artist=True,
+        widths=0.55,
+        boxprops={"facecolor": COLORS[5], "edgecolor": "#333333"},
+        medianprops={"color": "#000000", "linewidth": 2},
+        whiskerprops={"color": "#333333"},
+        capprops={"color": "#333333"},
+    )
     ax.set(xlabel="confidence of the first four tokens written", xlim=(-0.02, 1.02))
     ax.xaxis.set_major_formatter("{x:.0%}")
     return figure

@@ -1,23 +1,56 @@
 """Figures of chapter 9. Each helper returns its figure."""
-from _common import *
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from _common import COLORS
 from lab.figures.style import LINES, MARKERS
 
-__all__ = "plot_scores plot_validation plot_columns plot_by_ripple plot_found plot_where_rows_look plot_effects plot_second_passes".split()
+__all__ = (
+    "plot_scores plot_validation plot_columns plot_by_ripple plot_found plot_where_rows_look"
+    " plot_effects plot_second_passes".split()
+)
 
 
 def plot_scores(groups, published):
-    """Each seed's share of the board's sums as a point, one row per group. groups: {label: shares}; published: {label: share}."""
+    """Each seed's share of the board's sums as a point, one row per group. groups: {label: shares};
+    published: {label: share}."""
     figure, ax = plt.subplots(figsize=(8, 0.7 * len(groups) + 1.3), layout="constrained")
     for row, (label, shares) in enumerate(groups.items()):
         shares = np.sort(np.asarray(shares, dtype=float))
-        ax.plot(shares, row + 0.22 * (np.arange(len(shares)) % 3 - 1), "o", color=COLORS[0], markersize=6, alpha=0.8,
-                label="one seed" if row == 0 else None)
-        ax.plot(np.median(shares), row, "|", color=COLORS[0], markersize=26, markeredgewidth=2, label="median" if row == 0 else None)
-        ax.plot(published[label], row, "D", color=COLORS[1], markersize=7, fillstyle="none", markeredgewidth=1.6,
-                label="published" if row == 0 else None)
+        ax.plot(
+            shares,
+            row + 0.22 * (np.arange(len(shares)) % 3 - 1),
+            "o",
+            color=COLORS[0],
+            markersize=6,
+            alpha=0.8,
+            label="one seed" if row == 0 else None,
+        )
+        ax.plot(
+            np.median(shares),
+            row,
+            "|",
+            color=COLORS[0],
+            markersize=26,
+            markeredgewidth=2,
+            label="median" if row == 0 else None,
+        )
+        ax.plot(
+            published[label],
+            row,
+            "D",
+            color=COLORS[1],
+            markersize=7,
+            fillstyle="none",
+            markeredgewidth=1.6,
+            label="published" if row == 0 else None,
+        )
     ax.axvline(0.99, color="#888888", linestyle=":", linewidth=1.2)
     ax.set_yticks(range(len(groups)), list(groups))
-    ax.set(xlabel="share of the board's sums right", xlim=(-0.03, 1.03), ylim=(len(groups) - 0.5, -0.5))
+    ax.set(
+        xlabel="share of the board's sums right", xlim=(-0.03, 1.03), ylim=(len(groups) - 0.5, -0.5)
+    )
     ax.xaxis.set_major_formatter("{x:.0%}")
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
@@ -26,12 +59,20 @@ def plot_scores(groups, published):
 def plot_validation(panels, stages):
     """Share of validation sums right against step, one panel per group, one line per seed.
 
-    panels: {title: history with seed, step, exact}; stages: {title: steps at which the operands grow}, drawn as dotted lines.
+    panels: {title: history with seed, step, exact}; stages: {title: steps at which the operands
+    grow}, drawn as dotted lines.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True, layout="constrained")
     for ax, (title, history) in zip(np.atleast_1d(axes), panels.items()):
-        for i, (seed, part) in enumerate(history.groupby("seed")):
-            ax.plot(part["step"], part["exact"], color=COLORS[i % 6], linestyle=LINES[i // 6], linewidth=1, alpha=0.85)
+        for i, (_seed, part) in enumerate(history.groupby("seed")):
+            ax.plot(
+                part["step"],
+                part["exact"],
+                color=COLORS[i % 6],
+                linestyle=LINES[i // 6],
+                linewidth=1,
+                alpha=0.85,
+            )
         for step in stages[title]:
             ax.axvline(step, color="#888888", linestyle=":", linewidth=1.2)
         ax.set(title=title, xlabel="step", ylim=(-0.03, 1.03), xlim=(0, history["step"].max()))
@@ -43,17 +84,35 @@ def plot_validation(panels, stages):
 
 
 def plot_columns(panels, scores):
-    """Share of digits right, one row per seed and one cell per column, the ones on the right as in writing.
+    """Share of digits right, one row per seed and one cell per column, the ones on the right as in
+    writing.
 
-    panels: {title: shares (S, 11)}; scores: {title: share of the board's sums (S,)}, written beside the rows. Rows by score."""
-    figure, axes = plt.subplots(len(panels), 1, figsize=(8, 0.36 * sum(map(len, panels.values())) + 1.6), sharex=True,
-                                height_ratios=[len(shares) for shares in panels.values()], layout="constrained")
+    panels: {title: shares (S, 11)}; scores: {title: share of the board's sums (S,)}, written beside
+    the rows. Rows by score."""
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(8, 0.36 * sum(map(len, panels.values())) + 1.6),
+        sharex=True,
+        height_ratios=[len(shares) for shares in panels.values()],
+        layout="constrained",
+    )
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         order = np.argsort(-np.asarray(scores[title]), kind="stable")
-        image = ax.imshow(np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis")
+        image = ax.imshow(
+            np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis"
+        )
         for row, k in enumerate(order):
             for column, share in enumerate(np.asarray(shares)[k, ::-1]):
-                ax.text(column, row, f"{100 * share:.1f}" if 0.95 <= share < 0.9995 else f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color="black" if share > 0.6 else "white")
+                ax.text(
+                    column,
+                    row,
+                    f"{100 * share:.1f}" if 0.95 <= share < 0.9995 else f"{100 * share:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7.5,
+                    color="black" if share > 0.6 else "white",
+                )
             ax.text(10.7, row, f"{100 * scores[title][k]:.1f} %", va="center", fontsize=8.5)
         ax.set_yticks([])
         ax.set(ylabel=title)
@@ -68,11 +127,20 @@ def plot_columns(panels, scores):
 
 
 def plot_by_ripple(panels):
-    """Share of sums right by longest ripple, one panel per group, one line per seed. panels: {title: shares (S, 10)}."""
+    """Share of sums right by longest ripple, one panel per group, one line per seed. panels:
+    {title: shares (S, 10)}."""
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True, layout="constrained")
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         for i, row in enumerate(shares):
-            ax.plot(range(10), row, marker=MARKERS[i % len(MARKERS)], color=COLORS[i % 6], linestyle=LINES[i % len(LINES)], markersize=4.5, linewidth=1)
+            ax.plot(
+                range(10),
+                row,
+                marker=MARKERS[i % len(MARKERS)],
+                color=COLORS[i % 6],
+                linestyle=LINES[i % len(LINES)],
+                markersize=4.5,
+                linewidth=1,
+            )
         ax.set(title=title, xlabel="longest ripple", xticks=range(10), ylim=(-0.03, 1.03))
     np.atleast_1d(axes)[0].set_ylabel("sums right")
     np.atleast_1d(axes)[0].yaxis.set_major_formatter("{x:.0%}")
@@ -80,12 +148,27 @@ def plot_by_ripple(panels):
 
 
 def plot_found(tables):
-    """Digits right against attention on the column's own two digits, a point per seed and column. tables: {label: column_table}."""
+    """Digits right against attention on the column's own two digits, a point per seed and column.
+    tables: {label: column_table}."""
     figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     for i, (label, table) in enumerate(tables.items()):
-        ax.plot(table["own"], table["right"], "os"[i % 2], color=COLORS[i], markersize=5, alpha=0.75, fillstyle=["full", "none"][i % 2], label=label)
+        ax.plot(
+            table["own"],
+            table["right"],
+            "os"[i % 2],
+            color=COLORS[i],
+            markersize=5,
+            alpha=0.75,
+            fillstyle=["full", "none"][i % 2],
+            label=label,
+        )
     ax.axhline(0.1, color="#888888", linestyle=":", linewidth=1.2)
-    ax.set(xlabel="attention on the two digits of the own column", ylabel="digits right", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    ax.set(
+        xlabel="attention on the two digits of the own column",
+        ylabel="digits right",
+        xlim=(-0.03, 1.03),
+        ylim=(-0.03, 1.03),
+    )
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(loc="upper left", fontsize=8)
@@ -93,11 +176,22 @@ def plot_found(tables):
 
 
 def plot_where_rows_look(patterns):
-    """Mean attention of the rows that write the sum, one panel per model. patterns: {title: (33, 33)}."""
-    labels = [f"$X_{9 - k}$" for k in range(10)] + ["+"] + [f"$Y_{9 - k}$" for k in range(10)] + ["="] + [f"$Z_{{{k}}}$" for k in range(11)]
-    figure, axes = plt.subplots(len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True, layout="constrained")
+    """Mean attention of the rows that write the sum, one panel per model. patterns: {title:
+    (33, 33)}."""
+    labels = (
+        [f"$X_{9 - k}$" for k in range(10)]
+        + ["+"]
+        + [f"$Y_{9 - k}$" for k in range(10)]
+        + ["="]
+        + [f"$Z_{{{k}}}$" for k in range(11)]
+    )
+    figure, axes = plt.subplots(
+        len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True, layout="constrained"
+    )
     for ax, (title, pattern) in zip(np.atleast_1d(axes), patterns.items()):
-        shown = np.ma.masked_where(np.arange(33)[None] > np.arange(21, 32)[:, None], np.asarray(pattern)[21:32])
+        shown = np.ma.masked_where(
+            np.arange(33)[None] > np.arange(21, 32)[:, None], np.asarray(pattern)[21:32]
+        )
         image = ax.imshow(shown, aspect="auto", vmin=0, vmax=0.6, cmap="viridis")
         ax.set_yticks(range(11), [f"$Z_{{{i}}}$" for i in range(11)])
         ax.set(title=title, ylabel="row that writes")
@@ -108,20 +202,42 @@ def plot_where_rows_look(patterns):
 
 
 def plot_effects(effects, means):
-    """By how much each change of a recipe multiplies the number of wrong sums: a point per seed, and the mean with its interval.
+    """By how much each change of a recipe multiplies the number of wrong sums: a point per seed,
+    and the mean with its interval.
 
-    effects: DataFrame (name, seed, factor); means: DataFrame (name, factor, low, high), drawn in its order. Logarithmic scale.
+    effects: DataFrame (name, seed, factor); means: DataFrame (name, factor, low, high), drawn in
+    its order. Logarithmic scale.
     """
     figure, ax = plt.subplots(figsize=(8, 0.62 * len(means) + 1.2), layout="constrained")
     for row, each in enumerate(means.itertuples()):
         part = effects[effects["name"] == each.name].sort_values("seed")
-        ax.plot(part["factor"], [row + 0.2] * len(part), "o", color=COLORS[0], markersize=5, alpha=0.8, label="one seed" if row == 0 else None)
-        ax.errorbar([each.factor], [row - 0.12], xerr=[[each.factor - each.low], [each.high - each.factor]], fmt="D", color=COLORS[1],
-                    capsize=3, markersize=5, label="geometric mean, 95 % interval" if row == 0 else None)
+        ax.plot(
+            part["factor"],
+            [row + 0.2] * len(part),
+            "o",
+            color=COLORS[0],
+            markersize=5,
+            alpha=0.8,
+            label="one seed" if row == 0 else None,
+        )
+        ax.errorbar(
+            [each.factor],
+            [row - 0.12],
+            xerr=[[each.factor - each.low], [each.high - each.factor]],
+            fmt="D",
+            color=COLORS[1],
+            capsize=3,
+            markersize=5,
+            label="geometric mean, 95 % interval" if row == 0 else None,
+        )
     ax.axvline(1, color="#888888", linewidth=1)
     ax.set_yticks(range(len(means)), list(means["name"]))
     ax.set(xscale="log", xlabel="wrong sums, times", ylim=(len(means) - 0.5, -0.5))
-    ticks = [t for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100) if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]]
+    ticks = [
+        t
+        for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
+        if ax.get_xlim()[0] <= t <= ax.get_xlim()[1]
+    ]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
@@ -129,7 +245,8 @@ def plot_effects(effects, means):
 
 
 def plot_second_passes(panels, before):
-    """Share of validation sums right during second passes, one panel per schedule, one thin line per arm and seed.
+    """Share of validation sums right during second passes, one panel per schedule, one thin line
+    per arm and seed.
 
     panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start}."""
     figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True, layout="constrained")
@@ -137,7 +254,13 @@ def plot_second_passes(panels, before):
     for ax, (title, history) in zip(axes, panels.items()):
         for (_, seed), part in history.groupby(["sweep", "seed"]):
             i = list(before).index(seed)
-            ax.plot([0, *part["step"]], [before[seed], *part["exact"]], color=COLORS[i % 6], linewidth=0.8, alpha=0.6)
+            ax.plot(
+                [0, *part["step"]],
+                [before[seed], *part["exact"]],
+                color=COLORS[i % 6],
+                linewidth=0.8,
+                alpha=0.6,
+            )
         ax.set(title=title, xlabel="step of the second pass", ylim=(lowest - 0.05, 1.02))
         ax.xaxis.set_major_locator(plt.MaxNLocator(4))
         ax.xaxis.set_major_formatter("{x:,.0f}")

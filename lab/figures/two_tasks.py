@@ -1,7 +1,12 @@
 """The figures of the chapter on two tasks. Each helper returns its figure."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.patches import Rectangle
 
-from _common import *
+from _common import COLORS
 from lab.figures.style import LINES
 from lab.stats import kaplan_meier
 
@@ -9,11 +14,15 @@ __all__ = "plot_two_losses plot_times plot_two_maps plot_scores plot_pairs".spli
 
 
 def plot_two_losses(groups, limit):
-    """Excess loss in digits at chance against epoch (logarithmic), one panel per task, one line per run.
+    """Excess loss in digits at chance against epoch (logarithmic), one panel per task, one line per
+    run.
 
-    groups: {task: runs}, each history with `excess`; limit: the last epoch drawn. Solid: learned by then; dashed: not.
+    groups: {task: runs}, each history with `excess`; limit: the last epoch drawn. Solid: learned by
+    then; dashed: not.
     """
-    figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 3.4), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(groups), figsize=(8.6, 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
     for i, (ax, (task, runs)) in enumerate(zip(axes[0], groups.items())):
         ax.hlines(range(6), 1, limit, color="#888888", linestyle=":", linewidth=0.8)
         labelled = set()
@@ -21,10 +30,23 @@ def plot_two_losses(groups, limit):
             shown = run.history[run.history["epoch"] <= limit]
             learned = (run.epochs_to(0.999) or math.inf) <= limit
             label = "learned" if learned else "not learned"
-            ax.plot(shown["epoch"], shown["excess"], "-" if learned else "--", linewidth=1.1 if learned else 1.6, alpha=0.8,
-                    color=COLORS[i] if learned else "#000000", label=None if label in labelled else label)
+            ax.plot(
+                shown["epoch"],
+                shown["excess"],
+                "-" if learned else "--",
+                linewidth=1.1 if learned else 1.6,
+                alpha=0.8,
+                color=COLORS[i] if learned else "#000000",
+                label=None if label in labelled else label,
+            )
             labelled.add(label)
-        ax.set(title=f"{task} ({len(runs)} runs)", xlabel="epoch", xscale="log", xlim=(1, limit), ylim=(-0.2, 5.5))
+        ax.set(
+            title=f"{task} ({len(runs)} runs)",
+            xlabel="epoch",
+            xscale="log",
+            xlim=(1, limit),
+            ylim=(-0.2, 5.5),
+        )
         ax.set_xticks([t for t in (1, 2, 5, 10, 20, 40, 60) if t <= limit])
         ax.xaxis.set_major_formatter("{x:.0f}")
         ax.xaxis.set_minor_locator(plt.NullLocator())
@@ -34,27 +56,57 @@ def plot_two_losses(groups, limit):
 
 
 def plot_times(groups, limit):
-    """Kaplan-Meier curves with their 95 % intervals. groups: {label: (times, censored)}; limit: where observation ended."""
+    """Kaplan-Meier curves with their 95 % intervals. groups: {label: (times, censored)}; limit:
+    where observation ended."""
     figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     for i, (label, (times, censored)) in enumerate(groups.items()):
         curve = kaplan_meier(times, censored)
         curve.loc[len(curve)] = {**curve.iloc[-1].to_dict(), "time": limit}
         color = COLORS[i % len(COLORS)]
-        ax.fill_between(curve["time"], curve["low"], curve["high"], step="post", color=color, alpha=0.18, linewidth=0)
-        ax.step(curve["time"], curve["survival"], where="post", linewidth=2, color=color, linestyle=LINES[i % len(LINES)], label=label)
-    ax.set(xlabel="epoch", ylabel="share of runs not there yet", ylim=(-0.03, 1.05), xlim=(0, limit * 1.02))
+        ax.fill_between(
+            curve["time"],
+            curve["low"],
+            curve["high"],
+            step="post",
+            color=color,
+            alpha=0.18,
+            linewidth=0,
+        )
+        ax.step(
+            curve["time"],
+            curve["survival"],
+            where="post",
+            linewidth=2,
+            color=color,
+            linestyle=LINES[i % len(LINES)],
+            label=label,
+        )
+    ax.set(
+        xlabel="epoch",
+        ylabel="share of runs not there yet",
+        ylim=(-0.03, 1.05),
+        xlim=(0, limit * 1.02),
+    )
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return figure
 
 
 def plot_two_maps(panels, size=3.7):
-    """Attention maps of two tasks or two models, one row for each and one column per layer; what the answer needs is framed.
+    """Attention maps of two tasks or two models, one row for each and one column per layer; what
+    the answer needs is framed.
 
-    panels: {title: (maps (layers, T, T), labels (T,), needed {row: positions})}; size: width of one map, in inches.
+    panels: {title: (maps (layers, T, T), labels (T,), needed {row: positions})}; size: width of one
+    map, in inches.
     """
     n_layers = max(len(maps) for maps, _, _ in panels.values())
-    figure, axes = plt.subplots(len(panels), n_layers, figsize=(size * n_layers, (size - 0.1) * len(panels) + 0.9), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(panels),
+        n_layers,
+        figsize=(size * n_layers, (size - 0.1) * len(panels) + 0.9),
+        squeeze=False,
+        layout="constrained",
+    )
     for row, (task, (maps, labels, needed)) in enumerate(panels.items()):
         for layer, weights in enumerate(maps):
             ax = axes[row, layer]
@@ -63,31 +115,73 @@ def plot_two_maps(panels, size=3.7):
             ax.set_facecolor("#e8e8e8")
             ax.set_xticks(range(len(labels)), labels)
             ax.set_yticks(range(len(labels)), labels)
-            ax.set(title=f"{task}, layer {layer + 1}", xlabel="looked at (key)", ylabel="asks (query)" if layer == 0 else None)
+            ax.set(
+                title=f"{task}, layer {layer + 1}",
+                xlabel="looked at (key)",
+                ylabel="asks (query)" if layer == 0 else None,
+            )
             ax.grid(False)
             for query, positions in needed.items():
                 for key in positions:
-                    ax.add_patch(Rectangle((key - 0.44, query - 0.44), 0.88, 0.88, fill=False, edgecolor=COLORS[1], linewidth=2))
-    figure.colorbar(image, ax=axes.ravel().tolist(), location="bottom", shrink=0.6, aspect=40, label="attention weight")
+                    ax.add_patch(
+                        Rectangle(
+                            (key - 0.44, query - 0.44),
+                            0.88,
+                            0.88,
+                            fill=False,
+                            edgecolor=COLORS[1],
+                            linewidth=2,
+                        )
+                    )
+    figure.colorbar(
+        image,
+        ax=axes.ravel().tolist(),
+        location="bottom",
+        shrink=0.6,
+        aspect=40,
+        label="attention weight",
+    )
     return figure
 
 
 def plot_scores(groups, uniform, names):
     """Score in the first layer against score in the second, one panel per task, one mark per model.
 
-    groups: {task: {"untrained" | "learned" | "not learned": array (models, 2)}}; uniform: {task: score of even rows};
-    names: {task: what the score is called}.
+    groups: {task: {"untrained" | "learned" | "not learned": array (models, 2)}}; uniform: {task:
+    score of even rows}; names: {task: what the score is called}.
     """
-    styles = {"untrained": {"marker": "o", "color": "#777777", "s": 9, "alpha": 0.6, "linewidths": 0}, "learned": {"marker": "o", "color": COLORS[0], "s": 42, "edgecolors": "white", "linewidths": 0.5},
-              "not learned": {"marker": "X", "color": COLORS[1], "s": 56, "edgecolors": "white", "linewidths": 0.5}}
-    figure, axes = plt.subplots(1, len(groups), figsize=(8.6, 4.1), sharey=True, squeeze=False, layout="constrained")
+    styles = {
+        "untrained": {"marker": "o", "color": "#777777", "s": 9, "alpha": 0.6, "linewidths": 0},
+        "learned": {
+            "marker": "o",
+            "color": COLORS[0],
+            "s": 42,
+            "edgecolors": "white",
+            "linewidths": 0.5,
+        },
+        "not learned": {
+            "marker": "X",
+            "color": COLORS[1],
+            "s": 56,
+            "edgecolors": "white",
+            "linewidths": 0.5,
+        },
+    }
+    figure, axes = plt.subplots(
+        1, len(groups), figsize=(8.6, 4.1), sharey=True, squeeze=False, layout="constrained"
+    )
     for ax, (task, scores) in zip(axes[0], groups.items()):
         for line in (ax.axhline, ax.axvline):
             line(uniform[task], color="#888888", linestyle="--", linewidth=0.9)
         for name, values in scores.items():
             values = np.asarray(values, dtype=float).reshape(-1, 2)
             ax.scatter(values[:, 0], values[:, 1], label=f"{name} ({len(values)})", **styles[name])
-        ax.set(title=f"{names[task]}, {task}", xlabel="score in layer 1", xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+        ax.set(
+            title=f"{names[task]}, {task}",
+            xlabel="score in layer 1",
+            xlim=(-0.04, 1.04),
+            ylim=(-0.04, 1.04),
+        )
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8.5)
     axes[0, 0].set_ylabel("score in layer 2")
     return figure
@@ -96,9 +190,12 @@ def plot_scores(groups, uniform, names):
 def plot_pairs(panels, limit):
     """Time to learn from scratch beside the time after the other task, one line per seed.
 
-    panels: {title: (seeds, times from scratch, times after)}, infinity where it was never reached; drawn at the top.
+    panels: {title: (seeds, times from scratch, times after)}, infinity where it was never reached;
+    drawn at the top.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels) + 0.4, 3.5), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.2 * len(panels) + 0.4, 3.5), squeeze=False, layout="constrained"
+    )
     for ax, (title, (seeds, scratch, after)) in zip(axes[0], panels.items()):
         seen = [time for time in (*scratch, *after) if math.isfinite(time)]
         top = max([1, *seen]) * 1.25
@@ -106,12 +203,25 @@ def plot_pairs(panels, limit):
         for i, (seed, *pair) in enumerate(zip(seeds, scratch, after)):
             drawn = [time if math.isfinite(time) else top for time in pair]
             never = never or top in drawn
-            shift = 0.03 * (i - (len(seeds) - 1) / 2)                              # equal times stay apart
-            ax.plot(np.array([0, 1]) + shift, drawn, "osD^v"[i % 5] + ["-", "--", "-.", ":"][i % 4], color=COLORS[i % len(COLORS)],
-                    label=f"seed {seed}", markersize=6)
+            shift = 0.03 * (i - (len(seeds) - 1) / 2)  # equal times stay apart
+            ax.plot(
+                np.array([0, 1]) + shift,
+                drawn,
+                "osD^v"[i % 5] + ["-", "--", "-.", ":"][i % 4],
+                color=COLORS[i % len(COLORS)],
+                label=f"seed {seed}",
+                markersize=6,
+            )
         if never:
             ax.axhline(top, color="#888888", linestyle=":", linewidth=1)
-            ax.annotate(f"not by epoch {limit}", (0.5, top), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
+            ax.annotate(
+                f"not by epoch {limit}",
+                (0.5, top),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+            )
         ax.set_xticks([0, 1], ["from scratch", "after the other task"])
         ax.yaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.set(xlim=(-0.25, 1.25), ylim=(0, top * 1.12), ylabel="epochs to 99.9 %", title=title)

@@ -1,16 +1,22 @@
-"""Runs of modular addition: trained with a history of every measure, resumable, stored small, read back.
+"""Runs of modular addition: trained with a history of every measure, resumable, stored small, read
+back.
 
 One folder per run, `data/modular/modular-seed<seed>-<8 hex digits>` (see lab/store.py):
-    config.json, history.csv          one row per measured epoch; epoch e is after e steps, 0 is untrained
-    result.json                       how the run ended, its key frequencies (the final ones), and `final_measures`
-    spectra.safetensors               norms by frequency of W_E and of W_L at each measured epoch, float16
+    config.json, history.csv          one row per measured epoch; epoch e is after e steps, 0 is
+    untrained
+    result.json                       how the run ended, its key frequencies (the final ones), and
+    `final_measures`
+    spectra.safetensors               norms by frequency of W_E and of W_L at each measured epoch,
+    float16
     weights.safetensors               the final weights, float16
     checkpoints.safetensors           some 30 epochs' weights, float16
     provenance.json
-How much is kept is the caller's choice: see KEEP. The measures are taken on the float32 weights while they train. The key
-frequencies are known at the end only, so the weights of every measured epoch lie in `.partial` until restricted and
-excluded loss have been taken from them; an interrupted run goes on from there, to the same bits.
+How much is kept is the caller's choice: see KEEP. The measures are taken on the float32 weights
+while they train. The key frequencies are known at the end only, so the weights of every measured
+epoch lie in `.partial` until restricted and excluded loss have been taken from them; an interrupted
+run goes on from there, to the same bits.
 """
+
 import io
 import json
 import shutil
@@ -29,36 +35,61 @@ from tqdm.auto import tqdm
 
 from _common import check_gradients, one_of, own_defaults, whole_number
 from lab import store
-from lab.page import record
-from lab.modular.fourier import (component_norms, cosine_fit, distance_irrelevance, excluded_logits, excluded_loss,
-                         frequency_fractions, frequency_norms, gini, keep_sum_frequencies, key_frequencies, others_restricted,
-                         restricted_loss, varies)
-from lab.modular.model import (ModularConfig, all_pairs, gradient_symmetricity, make_optimizer, modular_split, new_model, score,
-                         train_step)
 from lab.find_or_make import Wanted, find_or_make, python_command
+from lab.modular.fourier import (
+    component_norms,
+    cosine_fit,
+    distance_irrelevance,
+    excluded_logits,
+    excluded_loss,
+    frequency_fractions,
+    frequency_norms,
+    gini,
+    keep_sum_frequencies,
+    key_frequencies,
+    others_restricted,
+    restricted_loss,
+    varies,
+)
+from lab.modular.model import (
+    ModularConfig,
+    all_pairs,
+    gradient_symmetricity,
+    make_optimizer,
+    modular_split,
+    new_model,
+    score,
+    train_step,
+)
+from lab.page import record
 from lab.scale import at_most, few
 
 BOOK_MODULAR = store.ROOT / "data" / "modular"
 YOUR_MODULAR = store.YOUR_RUNS / "modular"
-KEEP = ("history", "spectra", "weights", "checkpoints")        # each keeps what the ones before it keep
-LEARNED = 0.99                          # accuracy that counts as memorised (training pairs) or grokked (test pairs)
-EXPLAINED = 0.85                        # a neuron whose best frequency explains this share is "explained"
+KEEP = ("history", "spectra", "weights", "checkpoints")  # each keeps what the ones before it keep
+LEARNED = 0.99  # accuracy that counts as memorised (training pairs) or grokked (test pairs)
+EXPLAINED = 0.85  # a neuron whose best frequency explains this share is "explained"
 EARLY_CHECKPOINTS = (0, 100, 200, 500)
-TINY = {"epochs": 6, "measure_every": 2}                       # see lab/scale.py
-CODE = store.code_hash([Path(__file__).with_name(f"{name}.py") for name in ("model", "runs", "fourier")])
+TINY = {"epochs": 6, "measure_every": 2}  # see lab/scale.py
+CODE = store.code_hash(
+    [Path(__file__).with_name(f"{name}.py") for name in ("model", "runs", "fourier")]
+)
 
 
 @dataclass(frozen=True)
 class ModularRun:
     """A finished run. `weights` is None and `checkpoints` empty where they were not kept."""
+
     config: ModularConfig
-    history: pd.DataFrame               # one row per measured epoch
-    result: dict                        # ended: "finished", "learned" or "diverged ..."; key_frequencies: list of k; final
-    spectra: dict                       # "embedding", "logit_map": (rows of history, (p + 1) / 2) float32; or empty
+    history: pd.DataFrame  # one row per measured epoch
+    result: (
+        dict  # ended: "finished", "learned" or "diverged ..."; key_frequencies: list of k; final
+    )
+    spectra: dict  # "embedding", "logit_map": (rows of history, (p + 1) / 2) float32; or empty
     weights: dict
-    checkpoints: dict                   # epoch -> weights
+    checkpoints: dict  # epoch -> weights
     provenance: dict
-    origin: str                         # "book" or "yours"
+    origin: str  # "book" or "yours"
 
     @property
     def name(self):
@@ -75,15 +106,24 @@ class ModularRun:
 
     @property
     def final(self):
-        """`final_measures` of the trained model: those taken at the end of training, else those of the kept weights."""
+        """`final_measures` of the trained model: those taken at the end of training, else those of
+        the kept weights."""
         return self.result.get("final") or final_measures(self.model(), self.key_frequencies)
 
     def model(self, epoch=None):
-        """The trained model, or that of a checkpoint. Raises ValueError where its weights were not kept."""
+        """The trained model, or that of a checkpoint. Raises ValueError where its weights were not
+        kept."""
         weights = self.weights if epoch is None else self.checkpoints.get(epoch)
         if weights is None:
-            kept = f"checkpoints: {', '.join(map(str, self.checkpoints))}" if self.checkpoints else "no checkpoints were kept"
-            raise ValueError(f"run {self.name} keeps no weights of {'the end' if epoch is None else f'epoch {epoch}'}; {kept}")
+            kept = (
+                f"checkpoints: {', '.join(map(str, self.checkpoints))}"
+                if self.checkpoints
+                else "no checkpoints were kept"
+            )
+            raise ValueError(
+                f"run {self.name} keeps no weights of"
+                f" {'the end' if epoch is None else f'epoch {epoch}'}; {kept}"
+            )
         model = new_model(self.config)
         model.load_state_dict({name: value.float() for name, value in weights.items()})
         return model.eval().requires_grad_(False)
@@ -96,10 +136,14 @@ class ModularRun:
 def time_to_grok(history, train_level=LEARNED, test_level=LEARNED):
     """First measured epochs with at least these accuracies, as survival data: a dictionary.
 
-    memorised, grokked: epochs, None where never; delay: grokked - memorised; censored_at: the last epoch measured.
+    memorised, grokked: epochs, None where never; delay: grokked - memorised; censored_at: the last
+    epoch measured.
     """
     first = {}
-    for name, column, level in (("memorised", "train_accuracy", train_level), ("grokked", "test_accuracy", test_level)):
+    for name, column, level in (
+        ("memorised", "train_accuracy", train_level),
+        ("grokked", "test_accuracy", test_level),
+    ):
         reached = history.loc[history[column] >= level, "epoch"]
         first[name] = int(reached.iloc[0]) if len(reached) else None
     delay = None if None in first.values() else first["grokked"] - first["memorised"]
@@ -107,6 +151,7 @@ def time_to_grok(history, train_level=LEARNED, test_level=LEARNED):
 
 
 # -- measuring
+
 
 @torch.no_grad()
 def grids(model):
@@ -117,7 +162,8 @@ def grids(model):
 
 @torch.no_grad()
 def measure(model, split):
-    """All measures that do not need the final key frequencies: (row of the history, spectra by name)."""
+    """All measures that do not need the final key frequencies: (row of the history, spectra by
+    name)."""
     p = model.p
     neurons, logits = grids(model)
     a, b = all_pairs(p)
@@ -125,24 +171,34 @@ def measure(model, split):
     row = {}
     for name, index in zip(("train", "test"), split):
         row[f"{name}_loss"], row[f"{name}_accuracy"] = score(flat[index], answers[index])
-    components = {"embedding": component_norms(model.W_E[:p]), "logit_map": component_norms(model.neuron_logit_map().T)}
-    explained = frequency_fractions(neurons).sum(0).amax(0)                    # (M,)
+    components = {
+        "embedding": component_norms(model.W_E[:p]),
+        "logit_map": component_norms(model.neuron_logit_map().T),
+    }
+    explained = frequency_fractions(neurons).sum(0).amax(0)  # (M,)
     alive = varies(neurons)
-    row |= {"weight_norm": float(sum(w.double().square().sum() for w in model.parameters())),
-            "embedding_gini": gini(components["embedding"]), "logit_map_gini": gini(components["logit_map"]),
-            "neurons_explained": float((explained >= EXPLAINED).double().mean()),
-            "neuron_fraction": float(explained[alive].median()) if alive.any() else 0.0,
-            "neurons_alive": float(alive.double().mean())}
+    row |= {
+        "weight_norm": float(sum(w.double().square().sum() for w in model.parameters())),
+        "embedding_gini": gini(components["embedding"]),
+        "logit_map_gini": gini(components["logit_map"]),
+        "neurons_explained": float((explained >= EXPLAINED).double().mean()),
+        "neuron_fraction": float(explained[alive].median()) if alive.any() else 0.0,
+        "neurons_alive": float(alive.double().mean()),
+    }
     return row, {name: frequency_norms(norms) for name, norms in components.items()}
 
 
 @torch.no_grad()
 def progress_measures(model, frequencies, train):
-    """{"restricted_loss", "restricted_others", "excluded_loss"} of a model for given key frequencies; train: indices of the
-    training pairs. restricted_others: the lowest that ten draws of as many other frequencies reach."""
+    """{"restricted_loss", "restricted_others", "excluded_loss"} of a model for given key
+    frequencies; train: indices of the training pairs. restricted_others: the lowest that ten draws
+    of as many other frequencies reach."""
     logits = grids(model)[1]
-    return {"restricted_loss": restricted_loss(logits, frequencies), "excluded_loss": excluded_loss(logits, frequencies, train),
-            "restricted_others": float(others_restricted(logits, frequencies).min())}
+    return {
+        "restricted_loss": restricted_loss(logits, frequencies),
+        "excluded_loss": excluded_loss(logits, frequencies, train),
+        "restricted_others": float(others_restricted(logits, frequencies).min()),
+    }
 
 
 @own_defaults()
@@ -150,34 +206,42 @@ def progress_measures(model, frequencies, train):
 def final_measures(model, frequencies):
     """What is said of a trained model as a whole, for its key frequencies: a dictionary.
 
-    accuracy, without_keys, only_keys: over all pairs, with the logits as they are, without the key frequencies' waves of
-    a + b, and with nothing else but the constant. r2: share of the logits' variance in cosines of a + b - c.
-    gradient_symmetricity, distance_irrelevance: clock or pizza; None where not defined.
+    accuracy, without_keys, only_keys: over all pairs, with the logits as they are, without the key
+    frequencies' waves of a + b, and with nothing else but the constant. r2: share of the logits'
+    variance in cosines of a + b - c. gradient_symmetricity, distance_irrelevance: clock or pizza;
+    None where not defined.
     """
     logits = grids(model)[1]
     sums = torch.arange(model.p)
-    answers = (sums[:, None] + sums) % model.p                                 # (p, p)
+    answers = (sums[:, None] + sums) % model.p  # (p, p)
 
     def share(right):
         return float(right.double().mean())
 
-    measures = {"accuracy": share(logits.argmax(2) == answers),
-                "without_keys": share(excluded_logits(logits, frequencies).argmax(2) == answers),
-                "only_keys": share(keep_sum_frequencies(logits, frequencies).argmax(1) == sums),
-                "r2": cosine_fit(logits, frequencies)[1], "distance_irrelevance": distance_irrelevance(logits)}
+    measures = {
+        "accuracy": share(logits.argmax(2) == answers),
+        "without_keys": share(excluded_logits(logits, frequencies).argmax(2) == answers),
+        "only_keys": share(keep_sum_frequencies(logits, frequencies).argmax(1) == sums),
+        "r2": cosine_fit(logits, frequencies)[1],
+        "distance_irrelevance": distance_irrelevance(logits),
+    }
     with torch.enable_grad():
         measures["gradient_symmetricity"] = gradient_symmetricity(model)
     return {name: value if value == value else None for name, value in measures.items()}
 
 
 def checkpoint_epochs(measured, n=25):
-    """Which of the measured epochs are kept as checkpoints: a few early ones, about n evenly spaced, and the last."""
+    """Which of the measured epochs are kept as checkpoints: a few early ones, about n evenly
+    spaced, and the last."""
     last = measured[-1]
     wanted = {*EARLY_CHECKPOINTS, *(last * i // n for i in range(1, n + 1))}
-    return sorted({min(measured, key=lambda epoch: abs(epoch - want)) for want in wanted if want <= last})
+    return sorted(
+        {min(measured, key=lambda epoch: abs(epoch - want)) for want in wanted if want <= last}
+    )
 
 
 # -- training
+
 
 class ModularTraining:
     """A run in training, in the folder `partial`: `run()` goes on from whatever lies there."""
@@ -200,9 +264,15 @@ class ModularTraining:
         """Train to the end, or leave off at the measured epoch `stop_at`; returns self."""
         stop_at = None if stop_at is None else whole_number("stop_at", stop_at, 0)
         check_gradients(self.model.parameters())
-        bar = tqdm(total=self.config.epochs, initial=self.epoch, unit="epoch", disable=not progress, leave=False,
-                   desc=store.run_name(self.config))
-        flush = torch.set_flush_denormal(True)                 # denormal numbers cost a hundredfold
+        bar = tqdm(
+            total=self.config.epochs,
+            initial=self.epoch,
+            unit="epoch",
+            disable=not progress,
+            leave=False,
+            desc=store.run_name(self.config),
+        )
+        flush = torch.set_flush_denormal(True)  # denormal numbers cost a hundredfold
         try:
             if not self.history:
                 self._measure(0.0)
@@ -211,7 +281,10 @@ class ModularTraining:
                 loss = self._train_to_next_measurement()
                 self._measure(time.perf_counter() - started, loss)
                 bar.update(self.epoch - before)
-                bar.set_postfix(train=f"{self.history[-1]['train_loss']:.2g}", test=f"{self.history[-1]['test_loss']:.2g}")
+                bar.set_postfix(
+                    train=f"{self.history[-1]['train_loss']:.2g}",
+                    test=f"{self.history[-1]['test_loss']:.2g}",
+                )
         finally:
             bar.close()
             if flush:
@@ -229,7 +302,9 @@ class ModularTraining:
         self.seconds += seconds
         finite = loss < float("inf") and all(w.isfinite().all() for w in self.model.parameters())
         if not finite:
-            self.ended = f"diverged at epoch {self.epoch}"     # its history ends with the measurement before
+            self.ended = (  # its history ends with the measurement before
+                f"diverged at epoch {self.epoch}"
+            )
             return self._save()
         row, spectra = measure(self.model, self.split)
         self.history.append({"epoch": self.epoch, **row, "seconds": round(self.seconds, 3)})
@@ -237,7 +312,11 @@ class ModularTraining:
         learned = next((r["epoch"] for r in self.history if r["test_accuracy"] >= LEARNED), None)
         if self.epoch >= self.config.epochs:
             self.ended = "finished"
-        elif learned is not None and self.config.extra_epochs is not None and self.epoch >= learned + self.config.extra_epochs:
+        elif (
+            learned is not None
+            and self.config.extra_epochs is not None
+            and self.epoch >= learned + self.config.extra_epochs
+        ):
             self.ended = "learned"
         self._write(self._snapshot(self.epoch), self.model.state_dict())
         self._save()
@@ -248,18 +327,34 @@ class ModularTraining:
     @staticmethod
     def _write(path, tensors, about=None):
         part = path.with_name(path.name + ".part")
-        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, part,
-                  about and {"about": json.dumps(about)})
+        save_file(
+            {name: value.detach().contiguous() for name, value in tensors.items()},
+            part,
+            about and {"about": json.dumps(about)},
+        )
         part.replace(path)
 
     def _save(self):
         state = dict(self.model.state_dict())
         for name, w in self.model.named_parameters():
-            state |= {f"{moment}.{name}": value for moment, value in self.optimizer.state[w].items()}
-        state |= {f"spectra.{name}": torch.stack([s[name] for s in self.spectra]) for name in self.spectra[0]}
-        self._write(self.partial / "state.safetensors", state, {
-            "config": store.settings_of(self.config), "epoch": self.epoch, "seconds": self.seconds, "ended": self.ended,
-            "history": self.history})
+            state |= {
+                f"{moment}.{name}": value for moment, value in self.optimizer.state[w].items()
+            }
+        state |= {
+            f"spectra.{name}": torch.stack([s[name] for s in self.spectra])
+            for name in self.spectra[0]
+        }
+        self._write(
+            self.partial / "state.safetensors",
+            state,
+            {
+                "config": store.settings_of(self.config),
+                "epoch": self.epoch,
+                "seconds": self.seconds,
+                "ended": self.ended,
+                "history": self.history,
+            },
+        )
 
     def _load(self):
         with safe_open(self.partial / "state.safetensors", framework="pt") as file:
@@ -267,38 +362,72 @@ class ModularTraining:
             state = {name: file.get_tensor(name) for name in file.keys()}
         if about["config"] != store.settings_of(self.config):
             raise ValueError(f"{self.partial} holds another configuration")
-        self.epoch, self.seconds, self.ended, self.history = (about[name] for name in ("epoch", "seconds", "ended", "history"))
+        self.epoch, self.seconds, self.ended, self.history = (
+            about[name] for name in ("epoch", "seconds", "ended", "history")
+        )
         spectra = {name: state.pop(f"spectra.{name}") for name in ("embedding", "logit_map")}
         self.spectra = [dict(zip(spectra, rows)) for rows in zip(*spectra.values())]
         self.model.load_state_dict({name: state[name] for name in self.model.state_dict()})
         for name, w in self.model.named_parameters():
-            moments = {key.removesuffix("." + name): value for key, value in state.items()
-                       if "." in key and key.split(".", 1)[1] == name}
+            moments = {
+                key.removesuffix("." + name): value
+                for key, value in state.items()
+                if "." in key and key.split(".", 1)[1] == name
+            }
             if moments:
                 self.optimizer.state[w] = moments
 
     @own_defaults()
     def finish(self, keep="weights"):
-        """Take restricted and excluded loss at every measured epoch: the files to store, {name: bytes}."""
+        """Take restricted and excluded loss at every measured epoch: the files to store, {name:
+        bytes}."""
         level, model = KEEP.index(one_of("keep", keep, KEEP)), new_model(self.config)
         keys = key_frequencies(self.spectra[-1]["logit_map"])
         measured = [row["epoch"] for row in self.history]
         for row in self.history:
             model.load_state_dict(load_file(self._snapshot(row["epoch"])))
-            row |= progress_measures(model, keys, self.split[0])           # after the last row: the trained model
-        files = {"config.json": (json.dumps(store.settings_of(self.config), indent=1) + "\n").encode(),
-                 "history.csv": pd.DataFrame(self.history).to_csv(index=False, lineterminator="\n", float_format="%.6g").encode(),
-                 "result.json": (json.dumps({"ended": self.ended, "key_frequencies": keys,
-                                             "final": final_measures(model, keys)}) + "\n").encode()}
+            row |= progress_measures(
+                model, keys, self.split[0]
+            )  # after the last row: the trained model
+        files = {
+            "config.json": (json.dumps(store.settings_of(self.config), indent=1) + "\n").encode(),
+            "history.csv": (
+                pd.DataFrame(self.history)
+                .to_csv(index=False, lineterminator="\n", float_format="%.6g")
+                .encode()
+            ),
+            "result.json": (
+                (
+                    json.dumps(
+                        {
+                            "ended": self.ended,
+                            "key_frequencies": keys,
+                            "final": final_measures(model, keys),
+                        }
+                    )
+                    + "\n"
+                ).encode()
+            ),
+        }
         if level >= 1:
             files["spectra.safetensors"] = tensors_to_bytes(
-                {name: torch.stack([s[name] for s in self.spectra]).half() for name in self.spectra[0]})
+                {
+                    name: torch.stack([s[name] for s in self.spectra]).half()
+                    for name in self.spectra[0]
+                }
+            )
         if level >= 2:
-            files["weights.safetensors"] = tensors_to_bytes(_half(load_file(self._snapshot(measured[-1]))))
+            files["weights.safetensors"] = tensors_to_bytes(
+                _half(load_file(self._snapshot(measured[-1])))
+            )
         if level >= 3:
             files["checkpoints.safetensors"] = tensors_to_bytes(
-                {f"{epoch:06d}.{name}": value for epoch in checkpoint_epochs(measured)
-                 for name, value in _half(load_file(self._snapshot(epoch))).items()})
+                {
+                    f"{epoch:06d}.{name}": value
+                    for epoch in checkpoint_epochs(measured)
+                    for name, value in _half(load_file(self._snapshot(epoch))).items()
+                }
+            )
         return files
 
 
@@ -307,13 +436,14 @@ def _half(weights):
 
 
 def train_and_store(config, folder, keep="weights", progress=True, replace=False):
-    """Train a configuration on the CPU, or go on with it, and store it in `folder`; returns the path. A stored run of the
-    configuration stays as it is, unless `replace`. Whatever interrupts it leaves its partial state for the next call."""
+    """Train a configuration on the CPU, or go on with it, and store it in `folder`; returns the
+    path. A stored run of the configuration stays as it is, unless `replace`. Whatever interrupts it
+    leaves its partial state for the next call."""
     folder, keep = Path(folder), one_of("keep", keep, KEEP)
     partial = folder / ".partial" / store.run_name(config)
     place = folder / store.run_name(config)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{place.name}.lock"):             # two processes, one training
+    with FileLock(folder / f".{place.name}.lock"):  # two processes, one training
         if place.exists() and not replace:
             return place
         training = ModularTraining(config, partial).run(progress)
@@ -325,31 +455,52 @@ def train_and_store(config, folder, keep="weights", progress=True, replace=False
 
 # -- stored runs
 
+
 def read_modular(place, origin="book"):
     """Read and check one stored run. Raises store.DamagedRun where a file is missing or altered."""
     place = Path(place)
     files, provenance = store.read_folder(place, ("config.json", "history.csv", "result.json"))
-    more, _ = store.read_folder(place, [name for name in provenance["files"] if name.endswith(".safetensors")])
+    more, _ = store.read_folder(
+        place, [name for name in provenance["files"] if name.endswith(".safetensors")]
+    )
     try:
         config = ModularConfig(**json.loads(files["config.json"]))
     except (TypeError, ValueError) as error:
-        raise store.DamagedRun(f"stored run {place.name}: config.json is not understood: {error}") from None
+        raise store.DamagedRun(
+            f"stored run {place.name}: config.json is not understood: {error}"
+        ) from None
     if store.run_name(config) != place.name:
-        raise store.DamagedRun(f"stored run {place.name}: config.json describes {store.run_name(config)}. {store.remedy_for(place)}")
-    tensors = {name.split(".")[0]: {key: value.float() for key, value in load_tensors(data).items()} for name, data in more.items()}
+        raise store.DamagedRun(
+            f"stored run {place.name}: config.json describes {store.run_name(config)}."
+            f" {store.remedy_for(place)}"
+        )
+    tensors = {
+        name.split(".")[0]: {key: value.float() for key, value in load_tensors(data).items()}
+        for name, data in more.items()
+    }
     checkpoints = {}
     for key, value in tensors.get("checkpoints", {}).items():
         epoch, name = key.split(".", 1)
         checkpoints.setdefault(int(epoch), {})[name] = value
-    return ModularRun(config, pd.read_csv(io.BytesIO(files["history.csv"])), json.loads(files["result.json"]),
-                      tensors.get("spectra", {}), tensors.get("weights"), dict(sorted(checkpoints.items())), provenance, origin)
+    return ModularRun(
+        config,
+        pd.read_csv(io.BytesIO(files["history.csv"])),
+        json.loads(files["result.json"]),
+        tensors.get("spectra", {}),
+        tensors.get("weights"),
+        dict(sorted(checkpoints.items())),
+        provenance,
+        origin,
+    )
 
 
 def finished_modular(config, keep="weights", progress=True):
-    """The finished run of a configuration, from the book, from your own runs, or trained now: see lab/find_or_make.py.
+    """The finished run of a configuration, from the book, from your own runs, or trained now: see
+    lab/find_or_make.py.
 
-    keep: what the caller needs; the book's run is taken whatever it keeps, an own one is trained again if it keeps less.
-    Raises NotStored; store.DamagedRun; TypeError for anything but a ModularConfig.
+    keep: what the caller needs; the book's run is taken whatever it keeps, an own one is trained
+    again if it keeps less. Raises NotStored; store.DamagedRun; TypeError for anything but a
+    ModularConfig.
     """
     if not isinstance(config, ModularConfig):
         raise TypeError(f"finished_modular needs a ModularConfig, not {config!r}")
@@ -362,9 +513,16 @@ def finished_modular(config, keep="weights", progress=True):
         return run if run is not None and (origin == "book" or _keeps(run, keep)) else None
 
     command = python_command("lab.modular.runs", "finished_modular", config, keep)
-    run, _ = find_or_make(Wanted("run of modular addition", name, config.differs or "the reference run", command, config),
-                          BOOK_MODULAR, YOUR_MODULAR, find, current=lambda own: own.provenance["code"] == CODE,
-                          make=lambda folder: train_and_store(config, folder, keep, progress, replace=True))
+    run, _ = find_or_make(
+        Wanted(
+            "run of modular addition", name, config.differs or "the reference run", command, config
+        ),
+        BOOK_MODULAR,
+        YOUR_MODULAR,
+        find,
+        current=lambda own: own.provenance["code"] == CODE,
+        make=lambda folder: train_and_store(config, folder, keep, progress, replace=True),
+    )
     record.note_run(run)
     return run
 
@@ -377,9 +535,18 @@ def _keeps(run, keep):
 
 # -- the book's runs: what each question needs
 
-SMALL = {"p": 59, "d_model": 64, "d_mlp": 256, "fraction": 0.45, "epochs": 10_000}       # minutes become seconds
-OFTEN = {"measure_every": 50, "extra_epochs": 1_000}           # of the runs whose times are compared
-MAP_FRACTIONS, MAP_SEEDS = (0.3, 0.4, 0.5, 0.6), {3.0: 3, 1.0: 3, 0.3: 2, 0.0: 2}         # by weight decay: what grokked late took long
+SMALL = {
+    "p": 59,
+    "d_model": 64,
+    "d_mlp": 256,
+    "fraction": 0.45,
+    "epochs": 10_000,
+}  # minutes become seconds
+OFTEN = {"measure_every": 50, "extra_epochs": 1_000}  # of the runs whose times are compared
+MAP_FRACTIONS, MAP_SEEDS = (
+    (0.3, 0.4, 0.5, 0.6),
+    {3.0: 3, 1.0: 3, 0.3: 2, 0.0: 2},
+)  # by weight decay: what grokked late took long
 
 
 def replica(seed, **settings):
@@ -388,14 +555,27 @@ def replica(seed, **settings):
 
 
 def book_arms():
-    """The configurations of each arm with what is kept of it, the most needed first: {arm: (list of configurations, keep)}."""
+    """The configurations of each arm with what is kept of it, the most needed first: {arm: (list of
+    configurations, keep)}."""
     return {
         "reference": ([ModularConfig()], "checkpoints"),
         "replicas": ([replica(seed, extra_epochs=2_000) for seed in range(7)], "weights"),
         "small prime": ([replica(seed, **SMALL, **OFTEN) for seed in few(range(30), 6)], "spectra"),
-        "map": ([replica(seed, **SMALL | {"fraction": fraction, "weight_decay": decay}, extra_epochs=500)
-                 for decay, seeds in MAP_SEEDS.items() for fraction in reversed(MAP_FRACTIONS) for seed in few(range(seeds), 1)], "history"),
-        "small prime, mlp": ([replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in few(range(10), 6)], "weights"),
+        "map": (
+            [
+                replica(
+                    seed, **SMALL | {"fraction": fraction, "weight_decay": decay}, extra_epochs=500
+                )
+                for decay, seeds in MAP_SEEDS.items()
+                for fraction in reversed(MAP_FRACTIONS)
+                for seed in few(range(seeds), 1)
+            ],
+            "history",
+        ),
+        "small prime, mlp": (
+            [replica(seed, **SMALL, **OFTEN, architecture="mlp") for seed in few(range(10), 6)],
+            "weights",
+        ),
     }
 
 
@@ -409,12 +589,24 @@ def runs_of_arm(arm):
 
 
 def modular_table(folder=BOOK_MODULAR):
-    """One row per stored run: name, settings, how it ended, final measures, time to memorise and to grok."""
+    """One row per stored run: name, settings, how it ended, final measures, time to memorise and to
+    grok."""
     rows = []
     for place in store.stored_places(folder):
         run = read_modular(place)
         last = run.history.iloc[-1].drop(["epoch", "seconds"]).add_prefix("final_")
-        rows.append({"run": run.name, **store.settings_of(run.config), "ended": run.result["ended"], **run.times(),
-                     "key_frequencies": " ".join(map(str, run.key_frequencies)), **last,
-                     **{name: run.provenance[name] for name in ("seconds", "device_name", "threads", "torch", "date", "code")}})
+        rows.append(
+            {
+                "run": run.name,
+                **store.settings_of(run.config),
+                "ended": run.result["ended"],
+                **run.times(),
+                "key_frequencies": " ".join(map(str, run.key_frequencies)),
+                **last,
+                **{
+                    name: run.provenance[name]
+                    for name in ("seconds", "device_name", "threads", "torch", "date", "code")
+                },
+            }
+        )
     return pd.DataFrame(rows)

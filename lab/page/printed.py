@@ -1,10 +1,13 @@
-"""The numbers that a page prints: noted while it is computed, kept with the data, compared at every build.
+"""The numbers that a page prints: noted while it is computed, kept with the data, compared at every
+build.
 
-A *place* is what prints: a claim, a table or other output of a cell, an inline expression. Its numbers are kept as they are
-printed, in reading order; `data/numbers.csv` holds those of the book's own build (`python -m tools.numbers --write`). Two
-printings of a number agree where they differ by no more than one unit in the last digit printed: a machine that adds in another
-order may round the other way.
+A *place* is what prints: a claim, a table or other output of a cell, an inline expression. Its
+numbers are kept as they are printed, in reading order; `data/numbers.csv` holds those of the book's
+own build (`python -m tools.numbers --write`). Two printings of a number agree where they differ by
+no more than one unit in the last digit printed: a machine that adds in another order may round the
+other way.
 """
+
 import re
 import sys
 from dataclasses import dataclass
@@ -18,14 +21,19 @@ from lab.store import ROOT
 __all__ = "NUMBERS Comparison Printed numbers_in compare read_numbers numbers_table".split()
 
 NUMBERS = ROOT / "data" / "numbers.csv"
-ABOUT_THE_BUILD = "how-computed"       # the page that lists runs, times and versions: they differ from build to build
+ABOUT_THE_BUILD = (  # the page that lists runs, times and versions: they differ from build to build
+    "how-computed"
+)
 COLUMNS = ["chapter", "place", "numbers"]
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")                       # a repr that says where an object lies, which says nothing
+ADDRESS = re.compile(
+    r" at 0x[0-9a-f]+"
+)  # a repr that says where an object lies, which says nothing
 
 
 def numbers_in(text):
-    """The numbers of a text as printed, in order: a list of texts. Digits within words (`seed042`, `W_1`) are none."""
+    """The numbers of a text as printed, in order: a list of texts. Digits within words (`seed042`,
+    `W_1`) are none."""
     return [number.replace("−", "-") for number in NUMBER.findall(text)]
 
 
@@ -37,22 +45,30 @@ class Printed:
         self._stdout = []
 
     def add(self, place, text):
-        """Note a text. A place that is there already gets a number: "inline f(x)", "inline f(x) (2)"."""
+        """Note a text. A place that is there already gets a number: "inline f(x)", "inline f(x)
+        (2)"."""
         if not numbers_in(text) or ADDRESS.search(text):
             return
-        count = 1 + sum(name == place or re.fullmatch(re.escape(place) + r" \(\d+\)", name) is not None for name in self.places)
+        count = 1 + sum(
+            name == place or re.fullmatch(re.escape(place) + r" \(\d+\)", name) is not None
+            for name in self.places
+        )
         self.places[place if count == 1 else f"{place} ({count})"] = text
 
     def watch(self, shell, on_change=lambda: None):
-        """Note what an IPython shell prints from now on: results and output of cells, values of inline expressions."""
+        """Note what an IPython shell prints from now on: results and output of cells, values of
+        inline expressions."""
         evaluate = shell.user_expressions
 
         def user_expressions(expressions):
             values = evaluate(expressions)
             for key, expression in expressions.items():
                 data = values[key].get("data", {})
-                self.add(f"inline {_short(expression)}", data.get("text/markdown") or data.get("text/plain", ""))
-            if expressions:                                    # a cell comes with none
+                self.add(
+                    f"inline {_short(expression)}",
+                    data.get("text/markdown") or data.get("text/plain", ""),
+                )
+            if expressions:  # a cell comes with none
                 on_change()
             return values
 
@@ -74,7 +90,9 @@ class Printed:
         place = label.group(1) if label else f"output of {_short(lines[-1])}" if lines else "output"
         self.add(place, "".join(self._stdout))
         if isinstance(result.result, Markdown):
-            if not result.result.data.startswith(("::: {.claim", "> ✓", "> ✗")):      # claims have a place of their own
+            if not result.result.data.startswith(
+                ("::: {.claim", "> ✓", "> ✗")
+            ):  # claims have a place of their own
                 self.add(place, result.result.data)
         elif result.result is not None and not hasattr(result.result, "savefig"):
             self.add(place, repr(result.result))
@@ -90,9 +108,17 @@ def _short(code):
 
 
 def numbers_table(records):
-    """The printed numbers of chapters' records as a DataFrame (chapter, place, numbers), without those about the build itself."""
-    return pd.DataFrame([(record["chapter"], place, numbers) for record in records if record["chapter"] != ABOUT_THE_BUILD
-                         for place, numbers in record.get("numbers", [])], columns=COLUMNS)
+    """The printed numbers of chapters' records as a DataFrame (chapter, place, numbers), without
+    those about the build itself."""
+    return pd.DataFrame(
+        [
+            (record["chapter"], place, numbers)
+            for record in records
+            if record["chapter"] != ABOUT_THE_BUILD
+            for place, numbers in record.get("numbers", [])
+        ],
+        columns=COLUMNS,
+    )
 
 
 def read_numbers(path=NUMBERS):
@@ -104,10 +130,11 @@ def read_numbers(path=NUMBERS):
 class Comparison:
     """Two printings of the same pages. compared: how many numbers stand in both.
 
-    differences: DataFrame (chapter, place, stored, here, units), one row per number that is not printed alike; units: by how
-    many units of the last digit printed (NaN where one place has more numbers than the other).
-    missing, new: places in one of the two only, lists of (chapter, place).
+    differences: DataFrame (chapter, place, stored, here, units), one row per number that is not
+    printed alike; units: by how many units of the last digit printed (NaN where one place has more
+    numbers than the other). missing, new: places in one of the two only, lists of (chapter, place).
     """
+
     compared: int
     differences: pd.DataFrame
     missing: list
@@ -122,7 +149,10 @@ class Comparison:
 def compare(stored, here):
     """Compare two tables of `numbers_table`, chapter by chapter of `here`: a Comparison."""
     stored = stored[stored["chapter"].isin(set(here["chapter"]))]
-    before, now = [{(row.chapter, row.place): row.numbers.split() for row in table.itertuples()} for table in (stored, here)]
+    before, now = [
+        {(row.chapter, row.place): row.numbers.split() for row in table.itertuples()}
+        for table in (stored, here)
+    ]
     rows, compared = [], 0
     for key in [key for key in before if key in now]:
         old, new = before[key], now[key]
@@ -131,12 +161,19 @@ def compare(stored, here):
             continue
         compared += len(old)
         rows += [(*key, a, b, _units(a, b)) for a, b in zip(old, new) if a != b]
-    return Comparison(compared, pd.DataFrame(rows, columns=["chapter", "place", "stored", "here", "units"]).astype({"units": float}),
-                      [key for key in before if key not in now], [key for key in now if key not in before])
+    return Comparison(
+        compared,
+        pd.DataFrame(rows, columns=["chapter", "place", "stored", "here", "units"]).astype(
+            {"units": float}
+        ),
+        [key for key in before if key not in now],
+        [key for key in now if key not in before],
+    )
 
 
 def _units(a, b):
-    """By how many units of the last digit two printed numbers differ, the coarser printing deciding."""
+    """By how many units of the last digit two printed numbers differ, the coarser printing
+    deciding."""
     a, b = (Decimal(number.replace(",", "")) for number in (a, b))
     unit = max(Decimal(1).scaleb(number.as_tuple().exponent) for number in (a, b))
     return float(abs(a - b) / unit)

@@ -1,8 +1,11 @@
-"""What a chapter leaves behind: its claims, its printed numbers, its exported figures, its list of runs, and the files it used.
+"""What a chapter leaves behind: its claims, its printed numbers, its exported figures, its list of
+runs, and the files it used.
 
-All of it goes into one file per chapter, `_record/<chapter>.json`, rewritten after each event. A chapter whose results
-are frozen does not run again, and its record stays; the appendix "How this book was computed" reads them all.
+All of it goes into one file per chapter, `_record/<chapter>.json`, rewritten after each event. A
+chapter whose results are frozen does not run again, and its record stays; the appendix "How this
+book was computed" reads them all.
 """
+
 import functools
 import hashlib
 import json
@@ -22,10 +25,12 @@ from lab.store import ROOT
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
 
-_chapter = None            # the record being written: a dictionary, or None outside a chapter (notebook, test)
-_printed = Printed()       # what the page has printed so far
-_runs = []                 # the runs that this process has used, each once
-_opened = set()            # files under data/ and chapters/ that this process has opened for reading
+_chapter = (
+    None  # the record being written: a dictionary, or None outside a chapter (notebook, test)
+)
+_printed = Printed()  # what the page has printed so far
+_runs = []  # the runs that this process has used, each once
+_opened = set()  # files under data/ and chapters/ that this process has opened for reading
 
 
 class ClaimContradicted(AssertionError):
@@ -37,12 +42,17 @@ class ClaimCannotFail(AssertionError):
 
 
 def _watch(event, args):
-    """An audit hook: notes which data files and chapters are opened, so that the build knows when a chapter is out of date."""
+    """An audit hook: notes which data files and chapters are opened, so that the build knows when a
+    chapter is out of date."""
     if event == "open" and isinstance(args[0], (str, os.PathLike)):
         path = Path(os.fsdecode(args[0]))
         path = path if path.is_absolute() else Path.cwd() / path
         watched = any(path.is_relative_to(ROOT / folder) for folder in ("data", "chapters"))
-        if watched and not path.name.startswith(".") and not path.is_relative_to(ROOT / "data" / "yours"):
+        if (
+            watched
+            and not path.name.startswith(".")
+            and not path.is_relative_to(ROOT / "data" / "yours")
+        ):
             _opened.add(path)
 
 
@@ -50,14 +60,25 @@ sys.addaudithook(_watch)
 
 
 def open_chapter(name):
-    """Start the record of a chapter: call it in the chapter's first cell with the file's name without suffix."""
+    """Start the record of a chapter: call it in the chapter's first cell with the file's name
+    without suffix."""
     global _chapter, _printed
     if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
-        raise ValueError(f"there is no chapter {name!r}: give the name of a .qmd file without its suffix")
+        raise ValueError(
+            f"there is no chapter {name!r}: give the name of a .qmd file without its suffix"
+        )
     building_chapter(name)
-    _chapter = {"chapter": name, "claims": [], "figures": [], "runs": _runs, "numbers": [], "depends_on": {}, "settings": _settings()}
+    _chapter = {
+        "chapter": name,
+        "claims": [],
+        "figures": [],
+        "runs": _runs,
+        "numbers": [],
+        "depends_on": {},
+        "settings": _settings(),
+    }
     shell, _printed = get_ipython(), Printed()
-    if shell is not None:                                # also note what is used after the last claim, figure or run
+    if shell is not None:  # also note what is used after the last claim, figure or run
         _printed.watch(shell, on_change=_write)
         shell.events.register("post_run_cell", lambda result: _write())
     _write()
@@ -69,7 +90,9 @@ def _settings():
 
 def _used_files():
     """The project's modules that are loaded and the data files that were read."""
-    files = {getattr(m, "__file__", None) or "" for m in list(sys.modules.values())}                  # thousands: strings first
+    files = {
+        getattr(m, "__file__", None) or "" for m in list(sys.modules.values())
+    }  # thousands: strings first
     modules = {Path(file) for file in files if file.startswith(str(ROOT)) and file.endswith(".py")}
     code = {p for p in modules if p.is_relative_to(ROOT) and ".venv" not in p.parts}
     return sorted(p for p in code | _opened if p.is_file())
@@ -77,7 +100,8 @@ def _used_files():
 
 @functools.cache
 def _sha256(path, modified, size):
-    """A file's hash, taken again only when it has changed: the record is written after every cell."""
+    """A file's hash, taken again only when it has changed: the record is written after every
+    cell."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -86,7 +110,10 @@ def _write():
         return
     _chapter["numbers"] = _printed.rows()
     stats = {p: p.stat() for p in _used_files()}
-    _chapter["depends_on"] = {p.relative_to(ROOT).as_posix(): _sha256(p, stat.st_mtime_ns, stat.st_size) for p, stat in stats.items()}
+    _chapter["depends_on"] = {
+        p.relative_to(ROOT).as_posix(): _sha256(p, stat.st_mtime_ns, stat.st_size)
+        for p, stat in stats.items()
+    }
     RECORDS.mkdir(exist_ok=True)
     place = RECORDS / f"{_chapter['chapter']}.json"
     with FileLock(RECORDS / f".{_chapter['chapter']}.lock"):
@@ -96,31 +123,45 @@ def _write():
 
 
 def _write_soon():
-    """In a kernel the record is written after the cell, also of one that fails, and not for each of its runs and claims."""
+    """In a kernel the record is written after the cell, also of one that fails, and not for each of
+    its runs and claims."""
     if get_ipython() is None:
         _write()
 
 
 def note_run(run):
     """Add a run to the list: what it was, where it came from, how long it took."""
-    entry = {"run": run.name, "origin": run.origin, "seed": run.config.seed, "differs": run.differs,
-             **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")}}
+    entry = {
+        "run": run.name,
+        "origin": run.origin,
+        "seed": run.config.seed,
+        "differs": run.differs,
+        **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")},
+    }
     if entry not in _runs:
         _runs.append(entry)
         _write_soon()
 
 
 def run_list():
-    """Every run that the chapter has used so far, as a Markdown table: what it was, where it came from, how long it took."""
+    """Every run that the chapter has used so far, as a Markdown table: what it was, where it came
+    from, how long it took."""
     where = {"book": "stored with the book", "yours": "trained by you"}
-    lines = ["| run | differs from the reference | came from | device | minutes |", "|:--|:--|:--|:--|--:|"]
-    lines += [f"| `{run['run']}` | {run['differs'] or 'nothing'} | {where[run['origin']]} | {run['device_name']} | {run['seconds'] / 60:.1f} |"
-              for run in _runs]
+    lines = [
+        "| run | differs from the reference | came from | device | minutes |",
+        "|:--|:--|:--|:--|--:|",
+    ]
+    lines += [
+        f"| `{run['run']}` | {run['differs'] or 'nothing'} | {where[run['origin']]} |"
+        f" {run['device_name']} | {run['seconds'] / 60:.1f} |"
+        for run in _runs
+    ]
     return Markdown("\n".join(lines))
 
 
 def show_figure(figure, label):
-    """Export a figure as figures/<chapter>/<label>.svg and .png, for slides, and return it for the page to show."""
+    """Export a figure as figures/<chapter>/<label>.svg and .png, for slides, and return it for the
+    page to show."""
     if _chapter is not None:
         folder = FIGURES / _chapter["chapter"]
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +171,7 @@ def show_figure(figure, label):
             if place not in _chapter["figures"]:
                 _chapter["figures"].append(place)
         _write_soon()
-    plt.close(figure)           # else Jupyter shows it a second time, when it clears up after the cell
+    plt.close(figure)  # else Jupyter shows it a second time, when it clears up after the cell
     return figure
 
 
@@ -142,34 +183,50 @@ def only_book_runs():
 def claim(label, sentence, holds, given, counterexample):
     """Print a sentence of the book and check it against the results.
 
-    label: a name for it, unique in the chapter; sentence: Markdown, its numbers computed; holds: a function of one
-    argument that says whether data bear the sentence out; given: the results; counterexample: data of the same form
-    for which the sentence is false (labels permuted, arms swapped, an untrained model).
+    label: a name for it, unique in the chapter; sentence: Markdown, its numbers computed; holds: a
+    function of one argument that says whether data bear the sentence out; given: the results;
+    counterexample: data of the same form for which the sentence is false (labels permuted, arms
+    swapped, an untrained model).
 
-    When the book is built from its own runs a contradicted claim raises ClaimContradicted, and one that its
-    counter-example cannot contradict raises ClaimCannotFail. With a reader's own runs, and in notebooks, where a reader
-    may have changed what stands above, it is shown as contradicted and things go on.
+    When the book is built from its own runs a contradicted claim raises ClaimContradicted, and one
+    that its counter-example cannot contradict raises ClaimCannotFail. With a reader's own runs, and
+    in notebooks, where a reader may have changed what stands above, it is shown as contradicted and
+    things go on.
     """
     true, false = bool(holds(given)), bool(holds(counterexample))
     if _chapter is None:
-        return Markdown("> " + (f"✓ {sentence}" if true else f"✗ {sentence} **Contradicted by your results.**"))
+        return Markdown(
+            "> " + (f"✓ {sentence}" if true else f"✗ {sentence} **Contradicted by your results.**")
+        )
     if any(old["label"] == label for old in _chapter["claims"]):
         raise ValueError(f"the chapter has two claims with the label {label!r}")
-    _chapter["claims"].append({"label": label, "sentence": sentence, "holds": true, "counterexample_holds": false,
-                               "own_runs": not only_book_runs()})
+    _chapter["claims"].append(
+        {
+            "label": label,
+            "sentence": sentence,
+            "holds": true,
+            "counterexample_holds": false,
+            "own_runs": not only_book_runs(),
+        }
+    )
     _printed.add(f"claim {label}", sentence)
     _write_soon()
     if not true and only_book_runs():
-        raise ClaimContradicted(f"claim {label!r} is contradicted by the book's own results: {sentence}")
+        raise ClaimContradicted(
+            f"claim {label!r} is contradicted by the book's own results: {sentence}"
+        )
     if false and only_book_runs():
-        raise ClaimCannotFail(f"claim {label!r} holds on its counter-example too, so it cannot fail: {sentence}")
+        raise ClaimCannotFail(
+            f"claim {label!r} holds on its counter-example too, so it cannot fail: {sentence}"
+        )
     if true:
         return Markdown(f"::: {{.claim}}\n{sentence}\n:::")
     return Markdown(f"::: {{.claim-contradicted}}\n{sentence} **Contradicted by your runs.**\n:::")
 
 
 def read_records():
-    """The records of all chapters but the one that is being written, in order of chapter name: a list of dictionaries."""
+    """The records of all chapters but the one that is being written, in order of chapter name: a
+    list of dictionaries."""
     own = _chapter and _chapter["chapter"]
     records = [json.loads(path.read_text()) for path in sorted(RECORDS.glob("[!.]*.json"))]
     return [record for record in records if record["chapter"] != own]

@@ -1,16 +1,27 @@
 """The book prints the same numbers on every machine."""
+
 import json
 
 from lab.page.printed import compare, numbers_table, read_numbers
 
 
 def test_disturbed_arithmetic_prints_the_same_numbers(built_book):
-    """`built_book` is computed with every reduction moved by some units in the last place: see conftest.py. Each of its numbers
-    is the one that the book's own build printed, to one unit in the last digit printed (which may round the other way)."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((built_book.parent / "_record").glob("*.json"))]
+    """`built_book` is computed with every reduction moved by some units in the last place: see
+    conftest.py. Each of its numbers is the one that the book's own build printed, to one unit in
+    the last digit printed (which may round the other way)."""
+    records = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((built_book.parent / "_record").glob("*.json"))
+    ]
     comparison = compare(read_numbers(), numbers_table(records))
-    print(f"{comparison.compared:,} numbers compared, {len(comparison.differences)} printed otherwise")
+    print(
+        f"{comparison.compared:,} numbers compared, {len(comparison.differences)} printed otherwise"
+    )
     write = "`python -m tools.numbers --write` after `make book`, if that is meant"
-    assert not comparison.missing and not comparison.new, f"places on one side only: {comparison.missing} {comparison.new}; {write}"
+    assert not comparison.missing and not comparison.new, (
+        f"places on one side only: {comparison.missing} {comparison.new}; {write}"
+    )
     assert comparison.beyond_rounding.empty, f"{comparison.beyond_rounding.to_string()}\n{write}"
-    assert len(comparison.differences) <= 0.001 * comparison.compared and comparison.compared > 5_000
+    assert (
+        len(comparison.differences) <= 0.001 * comparison.compared and comparison.compared > 5_000
+    )

@@ -1,4 +1,6 @@
-"""The built pages: checked as files, and opened in headless Chromium from disk (and served, where Quarto made them)."""
+"""The built pages: checked as files, and opened in headless Chromium from disk (and served, where
+Quarto made them)."""
+
 import functools
 import http.server
 import itertools
@@ -14,7 +16,9 @@ from tools.check_pages import check_pages, list_secrets
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
-# -- As files ------------------------------------------------------------------------------------------------------
+# -- As files
+# --------------------------------------------------------------------------------------------------
+
 
 def test_the_small_book_is_sound(small_book):
     assert check_pages(small_book, small_book / "_book", "reader") == []
@@ -30,21 +34,44 @@ FAULTS = [
     ("</main>", '<p id="content">x</p></main>', "the id 'content' is given twice"),
     ("</main>", '<a href="nowhere.html">x</a></main>', "nowhere.html leads nowhere"),
     ("</main>", '<a href="#nowhere">x</a></main>', "there is no 'nowhere' on that page"),
-    ("</main>", '<a href="chapters/01-first.html#nowhere">x</a></main>', "there is no 'nowhere' on that page"),
+    (
+        "</main>",
+        '<a href="chapters/01-first.html#nowhere">x</a></main>',
+        "there is no 'nowhere' on that page",
+    ),
     ("</main>", '<img src="none.png" alt="a"></main>', "none.png is not there"),
-    ("</main>", '<img src="chapters/01-first_files/figure-html/fig-line-output-1.png" alt=" "></main>', "has no alt text"),
+    (
+        "</main>",
+        '<img src="chapters/01-first_files/figure-html/fig-line-output-1.png" alt=" "></main>',
+        "has no alt text",
+    ),
     ("</main>", '<img src="https://example.org/x.png" alt="a"></main>', "loaded from elsewhere"),
-    ("</head>", '<script src="https://example.org/x.js"></script></head>', "loads https://example.org/x.js from elsewhere"),
-    ("</head>", '<link rel="stylesheet" href="//example.org/x.css"></head>', "loads //example.org/x.css from elsewhere"),
-    ("</head>", "<style>@font-face { src: url('https://example.org/f.woff') }</style></head>", "a style loads"),
+    (
+        "</head>",
+        '<script src="https://example.org/x.js"></script></head>',
+        "loads https://example.org/x.js from elsewhere",
+    ),
+    (
+        "</head>",
+        '<link rel="stylesheet" href="//example.org/x.css"></head>',
+        "loads //example.org/x.css from elsewhere",
+    ),
+    (
+        "</head>",
+        "<style>@font-face { src: url('https://example.org/f.woff') }</style></head>",
+        "a style loads",
+    ),
     ("</main>", "<p>See ?fig-line.</p></main>", "unresolved: '\\?fig-line'"),
     ("</main>", "<p>See @fig-line.</p></main>", "unresolved: '@fig-line'"),
     ("</main>", "<p>See ??.</p></main>", "unresolved"),
     ("</main>", "<p>It is 7.3\\xa0% of them.</p></main>", r"unresolved: '\\\\xa0'"),
     ("</main>", "<p>It took np.int64(3) runs.</p></main>", r"unresolved: 'np\.int64\('"),
     ("</main>", "<p>`{python} x`</p></main>", "unresolved"),
-    ("</main>", "<p>Seventeen thousand <em>seven hundred</em> and sixty, by adding the shapes.</p></main>",
-     r"holds what chapters/01-first\.qmd:\d+ keeps for instructors"),
+    (
+        "</main>",
+        "<p>Seventeen thousand <em>seven hundred</em> and sixty, by adding the shapes.</p></main>",
+        r"holds what chapters/01-first\.qmd:\d+ keeps for instructors",
+    ),
     ("</main>", "<pre>right_answer_of_the_check = 17760</pre></main>", "keeps for instructors"),
 ]
 
@@ -55,7 +82,11 @@ def test_a_faulty_page_is_told(own_small_book, old, new, message):
     text = page.read_text(encoding="utf-8")
     assert old in text
     page.write_text(text.replace(old, new, 1), encoding="utf-8")
-    assert [c for c in check_pages(own_small_book, own_small_book / "_book", "reader") if re.search(message, c)]
+    assert [
+        c
+        for c in check_pages(own_small_book, own_small_book / "_book", "reader")
+        if re.search(message, c)
+    ]
 
 
 def test_what_quarto_always_does_is_no_fault(own_small_book):
@@ -64,28 +95,47 @@ def test_what_quarto_always_does_is_no_fault(own_small_book):
     text = page.read_text(encoding="utf-8")
     sheet = '<link id="quarto-bootstrap" rel="stylesheet" href="assets/shared.css">'
     title = '<header id="title-block-header"><h1 class="title">A small book</h1></header>'
-    page.write_text(text.replace("</head>", f"{sheet}{sheet}</head>").replace("</main>", f"{title}</main>"), encoding="utf-8")
+    page.write_text(
+        text.replace("</head>", f"{sheet}{sheet}</head>").replace("</main>", f"{title}</main>"),
+        encoding="utf-8",
+    )
     assert check_pages(own_small_book, own_small_book / "_book", "reader") == []
-    page.write_text(text.replace("</main>", f"{title}{title.replace('title-', 'other-')}</main>"), encoding="utf-8")
-    assert [c for c in check_pages(own_small_book, own_small_book / "_book", "reader") if "3 h1 headings" in c]
+    page.write_text(
+        text.replace("</main>", f"{title}{title.replace('title-', 'other-')}</main>"),
+        encoding="utf-8",
+    )
+    assert [
+        c
+        for c in check_pages(own_small_book, own_small_book / "_book", "reader")
+        if "3 h1 headings" in c
+    ]
 
 
 def test_a_missing_page_and_a_leaked_notebook_are_told(own_small_book):
     (own_small_book / "_book/chapters/02-second.html").unlink()
-    (own_small_book / "_book/downloads/01-first.ipynb").write_text('{"source": "right_answer_of_the_check = 17760\\n"}')
+    (own_small_book / "_book/downloads/01-first.ipynb").write_text(
+        '{"source": "right_answer_of_the_check = 17760\\n"}'
+    )
     complaints = check_pages(own_small_book, own_small_book / "_book", "reader")
     assert "_book/chapters/02-second.html: the page is missing" in complaints
-    assert [c for c in complaints if c.startswith("_book/downloads/01-first.ipynb: the readers' edition holds")]
+    assert [
+        c
+        for c in complaints
+        if c.startswith("_book/downloads/01-first.ipynb: the readers' edition holds")
+    ]
 
 
 def test_there_are_secrets_to_search_for(small_book):
     secrets = [text.strip() for _, text in list_secrets(small_book)]
-    assert secrets == ["right_answer_of_the_check = 17760",
-                       "Seventeen thousand seven hundred and sixty, by adding the shapes.",
-                       "answer = sum([448, 416, 16896])"]
+    assert secrets == [
+        "right_answer_of_the_check = 17760",
+        "Seventeen thousand seven hundred and sixty, by adding the shapes.",
+        "answer = sum([448, 416, 16896])",
+    ]
 
 
-# -- In a browser --------------------------------------------------------------------------------------------------
+# -- In a browser
+# --------------------------------------------------------------------------------------------------
 
 pytest_browser = pytest.mark.browser
 
@@ -111,11 +161,19 @@ def open_page(browser):
             context = browser.new_context(viewport=viewport, **options)
             contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: message.type in ("error", "warning") and faults.append(message.text))
+        page.on(
+            "console",
+            lambda message: message.type in ("error", "warning") and faults.append(message.text),
+        )
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
-        page.on("request", lambda request: request.url.startswith(("file:", "data:", "http://127.0.0.1")) or
-                faults.append(f"left the machine: {request.url}"))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "data:", "http://127.0.0.1"))
+                or faults.append(f"left the machine: {request.url}")
+            ),
+        )
         page.goto(address)
         return page
 
@@ -133,7 +191,9 @@ def test_every_page_opens_without_complaint(folder, open_page):
     for address in pages:
         page.goto(address)
         assert page.locator("h1").count() == 1
-        broken = page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")
+        broken = page.evaluate(
+            "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+        )
         assert broken == []
 
 
@@ -160,9 +220,15 @@ def test_contents_open_on_a_phone(folder, open_page):
 def test_search_finds_a_word_and_goes_there(folder, open_page):
     last = sorted((folder / "chapters").glob("0*.html"))[-1]
     page = open_page(last.as_uri())
-    heading = page.locator("main h2").first if page.locator("main h2").count() else page.locator("main h1 .chapter-title")
-    wanted = heading.evaluate("h => [...h.childNodes].filter(n => !n.classList || !n.classList.contains("
-                              "'header-section-number')).map(n => n.textContent).join('').trim()")
+    heading = (
+        page.locator("main h2").first
+        if page.locator("main h2").count()
+        else page.locator("main h1 .chapter-title")
+    )
+    wanted = heading.evaluate(
+        "h => [...h.childNodes].filter(n => !n.classList || !n.classList.contains("
+        "'header-section-number')).map(n => n.textContent).join('').trim()"
+    )
     page.goto((folder / "index.html").as_uri())
     page.keyboard.press("/")
     page.keyboard.type(wanted.lower())
@@ -226,9 +292,14 @@ def test_the_page_is_reached_with_the_keyboard(folder, open_page):
     assert page.evaluate("document.activeElement.className") == "skip-link"
     page.keyboard.press("Enter")
     reached = set()
-    for _ in range(page.evaluate("document.querySelectorAll('a, button, input, summary, [tabindex]').length") + 5):
+    for _ in range(
+        page.evaluate("document.querySelectorAll('a, button, input, summary, [tabindex]').length")
+        + 5
+    ):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className"))
+        reached.add(
+            page.evaluate("document.activeElement.tagName + '.' + document.activeElement.className")
+        )
         assert page.evaluate("""() => {
           const e = document.activeElement;
           return e === document.body || getComputedStyle(e).outlineStyle !== 'none';
@@ -253,21 +324,29 @@ def test_code_is_copied_without_decoration(small_book, open_page, browser):
     block = page.locator("div.sourceCode").first
     block.hover()
     block.locator("button").click()
-    assert page.evaluate("navigator.clipboard.readText()").startswith("import matplotlib.pyplot as plt\nfrom lab.page.record")
+    assert page.evaluate("navigator.clipboard.readText()").startswith(
+        "import matplotlib.pyplot as plt\nfrom lab.page.record"
+    )
     context.close()
 
 
 @pytest_browser
 def test_figures_are_turned_over_in_the_dark(small_book, open_page):
     page = open_page((small_book / "_book/chapters/01-first.html").as_uri(), color_scheme="dark")
-    assert "invert" in page.evaluate("getComputedStyle(document.querySelector('img.figure-img')).filter")
+    assert "invert" in page.evaluate(
+        "getComputedStyle(document.querySelector('img.figure-img')).filter"
+    )
 
 
 @pytest_browser
 def test_a_margin_note_stands_in_the_margin_and_on_phones_in_the_text(small_book, open_page):
-    place = "['.aside', 'main > section > p, main p'].map(s => document.querySelector(s).getBoundingClientRect())" \
-            ".map(r => [r.left, r.right])"
-    page = open_page((small_book / "_book/chapters/01-first.html").as_uri(), {"width": 1500, "height": 900})
+    place = (
+        "['.aside', 'main > section > p, main p'].map(s =>"
+        " document.querySelector(s).getBoundingClientRect()).map(r => [r.left, r.right])"
+    )
+    page = open_page(
+        (small_book / "_book/chapters/01-first.html").as_uri(), {"width": 1500, "height": 900}
+    )
     note, text = page.evaluate(place)
     assert note[0] > text[1] and note[1] <= 1500
     page.set_viewport_size(PHONE)
@@ -286,7 +365,9 @@ def test_quartos_pages_open_and_can_be_read_when_served(own_small_book, open_pag
         for scheme, width in itertools.product(("light", "dark"), (1400, 768, 390)):
             page = open_page("about:blank", {"width": width, "height": 900}, color_scheme=scheme)
             for path in pages:
-                page.goto(f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}")
+                page.goto(
+                    f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}"
+                )
                 page.wait_for_load_state("networkidle")
                 page.evaluate(OPEN_FOLDED)
                 page.wait_for_timeout(300)  # what folds moves

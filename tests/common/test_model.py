@@ -1,4 +1,5 @@
 """The mathematics of _common.py against formulas written out independently of it."""
+
 import itertools
 import math
 
@@ -8,22 +9,52 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import erf, log_softmax
 
 import _common
 from _common import (
-    VOCAB, VOCAB_SIZE, AdditionTransformer, Attention, FeedForward, TrainingDiverged, add_with_model, addition_floor,
-    attention_weights, autoregressive_accuracy, census, column_accuracy, component_table, count_parameters,
-    decode_tokens, digits_at_chance, encode_addition, encode_reversal, exact_match, generate, get_attention_maps,
-    get_reversal_attention, learning_rate_at, make_addition_dataset, make_disjoint_addition_split,
-    make_reversal_dataset, pair_overlap, plot_attention, plot_training, predict_answers, reversal_floor, train_model)
+    VOCAB,
+    VOCAB_SIZE,
+    AdditionTransformer,
+    Attention,
+    FeedForward,
+    TrainingDiverged,
+    add_with_model,
+    addition_floor,
+    attention_weights,
+    autoregressive_accuracy,
+    census,
+    column_accuracy,
+    component_table,
+    count_parameters,
+    decode_tokens,
+    digits_at_chance,
+    encode_addition,
+    encode_reversal,
+    exact_match,
+    generate,
+    get_attention_maps,
+    get_reversal_attention,
+    learning_rate_at,
+    make_addition_dataset,
+    make_disjoint_addition_split,
+    make_reversal_dataset,
+    pair_overlap,
+    plot_attention,
+    plot_training,
+    predict_answers,
+    reversal_floor,
+    train_model,
+)
 
 ORDERS = ("ones_first", "most_significant_first")
 
 
 def seeded(seed=0, **settings):
-    """An AdditionTransformer with known weights; every weight, norms and biases included, is moved off its start."""
+    """An AdditionTransformer with known weights; every weight, norms and biases included, is moved
+    off its start."""
     torch.manual_seed(seed)
     model = AdditionTransformer(**settings)
     with torch.no_grad():
@@ -42,25 +73,42 @@ def half_trained():
     torch.manual_seed(1)
     X, Y = make_addition_dataset(2000, n_digits=1, seed=3)
     model = AdditionTransformer(max_seq_len=7)
-    history = train_model(model, X, Y, X[:500], Y[:500], answer_start=3, epochs=10, batch_size=128, warmup_steps=20,
-                          stop_at=6, log_every=0, progress=False)
+    history = train_model(
+        model,
+        X,
+        Y,
+        X[:500],
+        Y[:500],
+        answer_start=3,
+        epochs=10,
+        batch_size=128,
+        warmup_steps=20,
+        stop_at=6,
+        log_every=0,
+        progress=False,
+    )
     return model, history, X, Y
 
 
-# -- Tokens and datasets ---------------------------------------------------------------------------------------------
+# -- Tokens and datasets
+# ---------------------------------------------------------------------------------------------
+
 
 def test_the_vocabulary_is_the_books():
     assert VOCAB_SIZE == 14 and _common.VOCAB_INV == {i: s for s, i in VOCAB.items()}
     assert [VOCAB[s] for s in [*"0123456789", "+", "=", "<PAD>", "<EOS>"]] == list(range(14))
 
 
-@pytest.mark.parametrize("a, b, order, text", [
-    (12, 999, "ones_first", "012+999=1101<EOS>"),
-    (654, 114, "ones_first", "654+114=8670<EOS>"),
-    (0, 0, "ones_first", "000+000=0000<EOS>"),
-    (12, 999, "most_significant_first", "012+999=1011<EOS>"),
-    (1, 2, "most_significant_first", "001+002=0003<EOS>"),
-])
+@pytest.mark.parametrize(
+    "a, b, order, text",
+    [
+        (12, 999, "ones_first", "012+999=1101<EOS>"),
+        (654, 114, "ones_first", "654+114=8670<EOS>"),
+        (0, 0, "ones_first", "000+000=0000<EOS>"),
+        (12, 999, "most_significant_first", "012+999=1011<EOS>"),
+        (1, 2, "most_significant_first", "001+002=0003<EOS>"),
+    ],
+)
 def test_encode_addition_writes_these_sums(a, b, order, text):
     prompt, answer = encode_addition(a, b, digit_order=order)
     assert decode_tokens(prompt + answer) == text
@@ -79,7 +127,12 @@ def test_encode_addition_agrees_with_pythons_integers(data, n_digits, order):
 
 
 @settings(max_examples=50, deadline=None)
-@given(n=st.integers(1, 60), n_digits=st.integers(1, 17), seed=st.integers(0, 2**31), order=st.sampled_from(ORDERS))
+@given(
+    n=st.integers(1, 60),
+    n_digits=st.integers(1, 17),
+    seed=st.integers(0, 2**31),
+    order=st.sampled_from(ORDERS),
+)
 def test_datasets_hold_right_sums(n, n_digits, seed, order):
     X, Y = make_addition_dataset(n, n_digits, seed, order)
     assert X.shape == Y.shape == (n, 3 * n_digits + 3) and X.dtype == Y.dtype == torch.int64
@@ -95,8 +148,13 @@ def test_datasets_hold_right_sums(n, n_digits, seed, order):
 
 
 def test_a_digit_order_changes_the_answers_and_nothing_else():
-    ones, most = (torch.cat([Y[:, :7], Y[:, 7:11].flip(1) if order == "ones_first" else Y[:, 7:11], Y[:, 11:]], 1)
-                  for order in ORDERS for Y in [make_addition_dataset(300, digit_order=order)[1]])
+    ones, most = (
+        torch.cat(
+            [Y[:, :7], Y[:, 7:11].flip(1) if order == "ones_first" else Y[:, 7:11], Y[:, 11:]], 1
+        )
+        for order in ORDERS
+        for Y in [make_addition_dataset(300, digit_order=order)[1]]
+    )
     assert torch.equal(ones, most)
 
 
@@ -104,12 +162,14 @@ def test_operands_are_uniform():
     X, _ = make_addition_dataset(50_000)
     for column in (0, 1, 2, 4, 5, 6):
         counts = torch.bincount(X[:, column], minlength=10).double()
-        statistic = ((counts - 5000) ** 2 / 5000).sum().item()      # chi-squared, 9 degrees of freedom
-        assert len(counts) == 10 and statistic < 33.7               # its 99.99 % point
+        statistic = ((counts - 5000) ** 2 / 5000).sum().item()  # chi-squared, 9 degrees of freedom
+        assert len(counts) == 10 and statistic < 33.7  # its 99.99 % point
 
 
 def test_another_seed_gives_other_sums():
-    assert not torch.equal(make_addition_dataset(100, seed=1)[0], make_addition_dataset(100, seed=2)[0])
+    assert not torch.equal(
+        make_addition_dataset(100, seed=1)[0], make_addition_dataset(100, seed=2)[0]
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -120,24 +180,38 @@ def test_reversal_dataset_holds_reversed_strings(n, seq_len, seed):
     for row in torch.cat([X, Y[:, -1:]], 1).tolist():
         prompt, answer = encode_reversal(row[:seq_len])
         assert row == prompt + answer
-        assert decode_tokens(row) == decode_tokens(row[:seq_len]) + "=" + decode_tokens(row[:seq_len])[::-1] + "<EOS>"
+        assert (
+            decode_tokens(row)
+            == decode_tokens(row[:seq_len]) + "=" + decode_tokens(row[:seq_len])[::-1] + "<EOS>"
+        )
 
 
 def pairs_of(X, n_digits):
-    return [(int(decode_tokens(row[:n_digits])), int(decode_tokens(row[n_digits + 1:2 * n_digits + 1])))
-            for row in X.tolist()]
+    return [
+        (
+            int(decode_tokens(row[:n_digits])),
+            int(decode_tokens(row[n_digits + 1 : 2 * n_digits + 1])),
+        )
+        for row in X.tolist()
+    ]
 
 
-@pytest.mark.parametrize("n_train, n_test, n_digits, seed", [(5000, 2000, 3, 42), (300, 50, 1, 0), (20_000, 5000, 2, 7)])
+@pytest.mark.parametrize(
+    "n_train, n_test, n_digits, seed", [(5000, 2000, 3, 42), (300, 50, 1, 0), (20_000, 5000, 2, 7)]
+)
 def test_the_disjoint_split_is_disjoint(n_train, n_test, n_digits, seed):
     train_X, train_Y, test_X, test_Y = make_disjoint_addition_split(n_train, n_test, n_digits, seed)
     train, test = pairs_of(train_X, n_digits), pairs_of(test_X, n_digits)
-    assert len(train) == n_train and len(set(test)) == n_test          # test pairs are distinct
+    assert len(train) == n_train and len(set(test)) == n_test  # test pairs are distinct
     assert not set(train) & set(test)
     assert pair_overlap(train_X, test_X, n_digits) == 0
-    assert torch.equal(test_X[:, 1:], test_Y[:, :-1]) and torch.equal(train_X[:, 1:], train_Y[:, :-1])
-    if n_digits == 1:                                                  # every other pair is drawn sooner or later
-        assert set(train) | set(test) >= {(a, b) for a in range(10) for b in range(10) if (a, b) not in test}
+    assert torch.equal(test_X[:, 1:], test_Y[:, :-1]) and torch.equal(
+        train_X[:, 1:], train_Y[:, :-1]
+    )
+    if n_digits == 1:  # every other pair is drawn sooner or later
+        assert set(train) | set(test) >= {
+            (a, b) for a in range(10) for b in range(10) if (a, b) not in test
+        }
 
 
 def test_pair_overlap_counts_ordered_pairs():
@@ -151,11 +225,15 @@ def test_pair_overlap_counts_ordered_pairs():
     assert pair_overlap(one, one, 2) == 1 and pair_overlap(one, turned, 2) == 0
 
 
-# -- The pieces ------------------------------------------------------------------------------------------------------
+# -- The pieces
+# --------------------------------------------------------------------------------------------------
+
 
 def attention_by_loops(attn, x):
     """Multi-head attention for one sequence (T, D), one number at a time, in double precision."""
-    q, k, v, out = ((m.weight.detach().double().numpy()) for m in (attn.q, attn.k, attn.v, attn.out))
+    q, k, v, out = (
+        (m.weight.detach().double().numpy()) for m in (attn.q, attn.k, attn.v, attn.out)
+    )
     x = x.detach().double().numpy()
     T, D = x.shape
     size = D // attn.n_heads
@@ -168,7 +246,9 @@ def attention_by_loops(attn, x):
             for j in visible:
                 score = 0.0
                 for r in rows:
-                    score += sum(q[r, d] * x[i, d] for d in range(D)) * sum(k[r, d] * x[j, d] for d in range(D))
+                    score += sum(q[r, d] * x[i, d] for d in range(D)) * sum(
+                        k[r, d] * x[j, d] for d in range(D)
+                    )
                 scores.append(score / math.sqrt(size))
             total = sum(math.exp(score - max(scores)) for score in scores)
             for j, score in zip(visible, scores):
@@ -178,7 +258,9 @@ def attention_by_loops(attn, x):
     return mixed @ out.T, patterns
 
 
-@pytest.mark.parametrize("n_heads, causal", [(1, True), (1, False), (2, True), (4, True), (4, False), (8, True)])
+@pytest.mark.parametrize(
+    "n_heads, causal", [(1, True), (1, False), (2, True), (4, True), (4, False), (8, True)]
+)
 def test_attention_equals_explicit_loops(n_heads, causal):
     torch.manual_seed(n_heads)
     attn, x = Attention(8, n_heads, causal), torch.randn(2, 5, 8)
@@ -189,36 +271,54 @@ def test_attention_equals_explicit_loops(n_heads, causal):
         expected, patterns = attention_by_loops(attn, x[i])
         np.testing.assert_allclose(result[i].detach(), expected, atol=1e-6)
         np.testing.assert_allclose(caught[0][i].detach(), patterns, atol=1e-6)
-    assert sum(p.numel() for p in attn.parameters()) == 4 * 8 * 8      # no biases
+    assert sum(p.numel() for p in attn.parameters()) == 4 * 8 * 8  # no biases
 
 
 @pytest.mark.parametrize("n_heads", [1, 4])
 def test_attention_equals_pytorchs_own(n_heads):
     attn, x = Attention(32, n_heads), torch.randn(3, 7, 32)
     q, k, v = (m(x).unflatten(-1, (n_heads, -1)).transpose(1, 2) for m in (attn.q, attn.k, attn.v))
-    expected = attn.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+    expected = attn.out(
+        F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+    )
     torch.testing.assert_close(attn(x), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_feed_forward_is_gelu_between_two_linear_maps():
     torch.manual_seed(0)
     ffn, x = FeedForward(6, 10), torch.randn(2, 3, 6)
-    up, b1, down, b2 = (p.detach().double().numpy() for p in (ffn.up.weight, ffn.up.bias, ffn.down.weight, ffn.down.bias))
+    up, b1, down, b2 = (
+        p.detach().double().numpy()
+        for p in (ffn.up.weight, ffn.up.bias, ffn.down.weight, ffn.down.bias)
+    )
     inner = x.double().numpy() @ up.T + b1
-    gelu = inner * (1 + erf(inner / math.sqrt(2))) / 2                 # x times the normal distribution function
+    gelu = inner * (1 + erf(inner / math.sqrt(2))) / 2  # x times the normal distribution function
     np.testing.assert_allclose(ffn(x).detach(), gelu @ down.T + b2, atol=1e-6)
 
 
 def layer_norm_by_formula(norm, x):
-    """x (..., D): each row to mean 0 and variance 1 (dividing by D), then its own scale and shift."""
+    """x (..., D): each row to mean 0 and variance 1 (dividing by D), then its own scale and
+    shift."""
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-    return (x - mean) / np.sqrt(variance + 1e-5) * norm.weight.detach().double().numpy() + norm.bias.detach().double().numpy()
+    return (x - mean) / np.sqrt(
+        variance + 1e-5
+    ) * norm.weight.detach().double().numpy() + norm.bias.detach().double().numpy()
 
 
-@pytest.mark.parametrize("settings", [
-    {}, {"n_heads": 4}, {"causal": False}, {"positions": False}, {"ffn": False}, {"n_layers": 1}, {"norm": False},
-    {"d_model": 12, "d_ff": 20, "n_layers": 3, "n_heads": 3, "max_seq_len": 12},
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"n_heads": 4},
+        {"causal": False},
+        {"positions": False},
+        {"ffn": False},
+        {"n_layers": 1},
+        {"norm": False},
+        {"d_model": 12, "d_ff": 20, "n_layers": 3, "n_heads": 3, "max_seq_len": 12},
+    ],
+    ids=str,
+)
 def test_the_whole_model_equals_its_formula(settings):
     """The forward pass in numpy, in double precision, from the weights alone."""
     model = seeded(**settings).double()
@@ -233,9 +333,16 @@ def test_the_whole_model_equals_its_formula(settings):
             x = x + attention_by_loops(block.attn, torch.from_numpy(normalise(block.ln1, x)))[0]
             if settings.get("ffn", True):
                 up, down = block.ffn.up, block.ffn.down
-                inner = normalise(block.ln2, x) @ up.weight.detach().double().numpy().T + up.bias.detach().double().numpy()
+                inner = (
+                    normalise(block.ln2, x) @ up.weight.detach().double().numpy().T
+                    + up.bias.detach().double().numpy()
+                )
                 gelu = inner * (1 + erf(inner / math.sqrt(2))) / 2
-                x = x + gelu @ down.weight.detach().double().numpy().T + down.bias.detach().double().numpy()
+                x = (
+                    x
+                    + gelu @ down.weight.detach().double().numpy().T
+                    + down.bias.detach().double().numpy()
+                )
         expected = normalise(model.ln_f, x) @ emb.T
         np.testing.assert_allclose(logits.detach(), expected, atol=1e-9 * np.abs(expected).max())
 
@@ -264,19 +371,25 @@ def test_without_positions_one_layer_cannot_tell_the_order_of_earlier_tokens():
     blind, sighted = seeded(positions=False, n_layers=1), seeded(n_layers=1)
     torch.testing.assert_close(blind(X)[0, -1], blind(X)[1, -1])
     assert not torch.allclose(sighted(X)[0, -1], sighted(X)[1, -1])
-    two = seeded(positions=False, n_layers=2)                          # two causal layers can
+    two = seeded(positions=False, n_layers=2)  # two causal layers can
     assert not torch.allclose(two(X)[0, -1], two(X)[1, -1])
 
 
 def test_sequences_of_a_batch_do_not_mix():
     model = seeded()
     X, _ = make_addition_dataset(6)
-    torch.testing.assert_close(model(X), torch.cat([model(x[None]) for x in X]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        model(X), torch.cat([model(x[None]) for x in X]), atol=1e-4, rtol=1e-4
+    )
 
 
-# -- Parameter counts ------------------------------------------------------------------------------------------------
+# -- Parameter counts
+# ------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("V, D, W, L, T", list(itertools.product([10, 14], [8, 32], [16, 64], [1, 2, 4], [7, 13])))
+
+@pytest.mark.parametrize(
+    "V, D, W, L, T", list(itertools.product([10, 14], [8, 32], [16, 64], [1, 2, 4], [7, 13]))
+)
 @pytest.mark.parametrize("positions, ffn, norm", list(itertools.product([True, False], repeat=3)))
 def test_parameter_counts_by_hand(V, D, W, L, T, positions, ffn, norm):
     attention, feed_forward, one_norm = 4 * D * D, (D * W + W) + (W * D + D), 2 * D
@@ -289,9 +402,16 @@ def test_parameter_counts_by_hand(V, D, W, L, T, positions, ffn, norm):
 def test_the_reference_component_table():
     table = component_table(AdditionTransformer())
     assert list(table.itertuples(index=False, name=None)) == [
-        ("token embedding (and tied head)", 448), ("position embedding", 416),
-        ("layer 1: attention", 4096), ("layer 1: feed-forward", 4192), ("layer 1: norms", 128),
-        ("layer 2: attention", 4096), ("layer 2: feed-forward", 4192), ("layer 2: norms", 128), ("final norm", 64)]
+        ("token embedding (and tied head)", 448),
+        ("position embedding", 416),
+        ("layer 1: attention", 4096),
+        ("layer 1: feed-forward", 4192),
+        ("layer 1: norms", 128),
+        ("layer 2: attention", 4096),
+        ("layer 2: feed-forward", 4192),
+        ("layer 2: norms", 128),
+        ("final norm", 64),
+    ]
     assert count_parameters(AdditionTransformer()) == 17_760
 
 
@@ -311,29 +431,38 @@ def test_the_head_is_the_embedding():
     X, _ = make_addition_dataset(4)
     before = model(X)
     with torch.no_grad():
-        model.token_emb.weight[12] *= 2                                # <PAD> is no input here: only the head changes
+        model.token_emb.weight[12] *= 2  # <PAD> is no input here: only the head changes
     after = model(X)
-    assert torch.equal(before[..., :12], after[..., :12]) and torch.equal(before[..., 13], after[..., 13])
+    assert torch.equal(before[..., :12], after[..., :12]) and torch.equal(
+        before[..., 13], after[..., 13]
+    )
     torch.testing.assert_close(after[..., 12], 2 * before[..., 12])
 
 
-# -- Loss and floors -------------------------------------------------------------------------------------------------
+# -- Loss and floors
+# -------------------------------------------------------------------------------------------------
+
 
 class Oracle(nn.Module):
-    """Knows the sum and the format: sure of what is determined, even-handed where it is not. A model that cannot learn."""
+    """Knows the sum and the format: sure of what is determined, even-handed where it is not. A
+    model that cannot learn."""
 
     def __init__(self, n_digits):
         super().__init__()
         self.n_digits, self.max_seq_len, self.vocab_size = n_digits, 3 * n_digits + 3, VOCAB_SIZE
         self.unused = nn.Parameter(torch.zeros(()))
 
-    def forward(self, X):                                                          # (B, T) -> (B, T, V)
+    def forward(self, X):  # (B, T) -> (B, T, V)
         n = self.n_digits
         logits = torch.full((*X.shape, VOCAB_SIZE), -1e4, dtype=torch.float64)
-        logits[:, :, :10] = 0.0                                                    # some digit, nobody knows which
+        logits[:, :, :10] = 0.0  # some digit, nobody knows which
         for i, pair in enumerate(pairs_of(X, n)):
             prompt, answer = encode_addition(*pair, n)
-            known = {n - 1: VOCAB["+"], 2 * n: VOCAB["="], **{2 * n + 1 + j: t for j, t in enumerate(answer)}}
+            known = {
+                n - 1: VOCAB["+"],
+                2 * n: VOCAB["="],
+                **{2 * n + 1 + j: t for j, t in enumerate(answer)},
+            }
             for position, token in known.items():
                 if position < X.shape[1]:
                     logits[i, position] = -1e4
@@ -351,18 +480,23 @@ def test_the_floor_is_what_an_oracle_attains(n_digits):
 
 
 def test_floors_of_the_book():
-    assert addition_floor() == pytest.approx(0.9594, abs=5e-5) and reversal_floor() == pytest.approx(0.8373, abs=5e-5)
+    assert addition_floor() == pytest.approx(
+        0.9594, abs=5e-5
+    ) and reversal_floor() == pytest.approx(0.8373, abs=5e-5)
 
 
 def test_reversal_floor_by_enumeration():
-    """Three digits: the mean of -log P(next | before) over all 1000 strings, from counts of prefixes alone."""
-    rows = [encode_reversal([a, b, c])[0] + encode_reversal([a, b, c])[1]
-            for a, b, c in itertools.product(range(10), repeat=3)]
+    """Three digits: the mean of -log P(next | before) over all 1000 strings, from counts of
+    prefixes alone."""
+    rows = [
+        encode_reversal([a, b, c])[0] + encode_reversal([a, b, c])[1]
+        for a, b, c in itertools.product(range(10), repeat=3)
+    ]
     total = 0.0
     for row in rows:
         for t in range(1, len(row)):
             before = sum(other[:t] == row[:t] for other in rows)
-            total -= math.log(sum(other[:t + 1] == row[:t + 1] for other in rows) / before)
+            total -= math.log(sum(other[: t + 1] == row[: t + 1] for other in rows) / before)
     assert total / len(rows) / 7 == pytest.approx(reversal_floor(3))
 
 
@@ -372,7 +506,7 @@ def test_addition_floor_by_enumeration():
     for row in rows:
         for t in range(1, len(row)):
             before = sum(other[:t] == row[:t] for other in rows)
-            total -= math.log(sum(other[:t + 1] == row[:t + 1] for other in rows) / before)
+            total -= math.log(sum(other[: t + 1] == row[: t + 1] for other in rows) / before)
     assert total / len(rows) / 6 == pytest.approx(addition_floor(1))
 
 
@@ -380,20 +514,39 @@ def test_digits_at_chance_counts_whole_digits():
     floor = addition_floor()
     losses = [floor, floor + math.log(10) / 12, floor + 3 * math.log(10) / 12]
     np.testing.assert_allclose(digits_at_chance(losses, floor, 12), [0, 1, 3], atol=1e-12)
-    np.testing.assert_allclose(digits_at_chance([1.5362, 1.3450, 1.1524, 0.9603], floor, 12), [3, 2, 1, 0], atol=0.02)
+    np.testing.assert_allclose(
+        digits_at_chance([1.5362, 1.3450, 1.1524, 0.9603], floor, 12), [3, 2, 1, 0], atol=0.02
+    )
 
 
 def test_the_training_loss_is_the_mean_cross_entropy_of_all_targets():
-    """With a learning rate too small to move anything, the first epoch's loss is that of the untrained model."""
+    """With a learning rate too small to move anything, the first epoch's loss is that of the
+    untrained model."""
     model = seeded()
     X, Y = make_addition_dataset(300)
     logits = model(X).detach().double().numpy()
     by_hand = -np.take_along_axis(log_softmax(logits, -1), Y.numpy()[..., None], -1).mean()
-    history = train_model(model, X, Y, X, Y, epochs=1, batch_size=128, lr=1e-12, weight_decay=0, log_every=0, progress=False)
-    assert history["loss"][0] == pytest.approx(by_hand, rel=1e-5)      # batches of 128, 128, 44 are weighted by size
+    history = train_model(
+        model,
+        X,
+        Y,
+        X,
+        Y,
+        epochs=1,
+        batch_size=128,
+        lr=1e-12,
+        weight_decay=0,
+        log_every=0,
+        progress=False,
+    )
+    assert history["loss"][0] == pytest.approx(
+        by_hand, rel=1e-5
+    )  # batches of 128, 128, 44 are weighted by size
 
 
-# -- Training --------------------------------------------------------------------------------------------------------
+# -- Training
+# --------------------------------------------------------------------------------------------------
+
 
 def test_learning_rate_endpoints():
     rate = [learning_rate_at(step, 0.01, 200, 14_700) for step in range(14_700)]
@@ -415,7 +568,10 @@ def short_run(**changes):
     model = AdditionTransformer()
     X, Y = make_addition_dataset(1500)
     test_X, test_Y = make_addition_dataset(300, seed=123)
-    options = dict(epochs=4, batch_size=256, warmup_steps=5, log_every=0, progress=False, seed=9) | changes
+    options = (
+        dict(epochs=4, batch_size=256, warmup_steps=5, log_every=0, progress=False, seed=9)
+        | changes
+    )
     return train_model(model, X, Y, test_X, test_Y, **options), model
 
 
@@ -439,9 +595,23 @@ def test_extra_epochs_ends_a_run_after_it_has_learned():
     torch.manual_seed(0)
     X, Y = make_reversal_dataset(3000, 2)
     model = AdditionTransformer(max_seq_len=5)
-    history = train_model(model, X, Y, X[:500], Y[:500], answer_start=2, epochs=40, batch_size=128, warmup_steps=20,
-                          extra_epochs=2, log_every=0, progress=False)
-    reached = next(e for e, accuracy in zip(history["epoch"], history["accuracy"]) if accuracy >= 0.999)
+    history = train_model(
+        model,
+        X,
+        Y,
+        X[:500],
+        Y[:500],
+        answer_start=2,
+        epochs=40,
+        batch_size=128,
+        warmup_steps=20,
+        extra_epochs=2,
+        log_every=0,
+        progress=False,
+    )
+    reached = next(
+        e for e, accuracy in zip(history["epoch"], history["accuracy"]) if accuracy >= 0.999
+    )
     assert history["ended"] == "early" and history["epoch"][-1] == reached + 2
 
 
@@ -451,7 +621,9 @@ def test_history_agrees_with_the_measurements():
     X, Y = make_addition_dataset(1500)
     assert history["accuracy"][-1] == exact_match(model, test_X, test_Y, 7)
     assert history["train_accuracy"][-1] == exact_match(model, X, Y, 7)
-    assert history["column_accuracy"][-1] == pytest.approx(column_accuracy(model, test_X, test_Y, 7))
+    assert history["column_accuracy"][-1] == pytest.approx(
+        column_accuracy(model, test_X, test_Y, 7)
+    )
     assert len(history["column_accuracy"][-1]) == 5 and len(history["seconds"]) == 4
     assert history["loss"][-1] < history["loss"][0]
 
@@ -477,10 +649,14 @@ def test_an_interrupt_keeps_the_history_so_far(monkeypatch):
     monkeypatch.setattr(_common, "exact_match", interrupting)
     history, _ = short_run()
     assert history["ended"] == "interrupted" and history["epoch"] == [1, 2]
-    assert {len(values) for values in history.values() if isinstance(values, list)} == {2}    # no half-written epoch
+    assert {len(values) for values in history.values() if isinstance(values, list)} == {
+        2
+    }  # no half-written epoch
 
 
-# -- Generating and measuring ----------------------------------------------------------------------------------------
+# -- Generating and measuring
+# ----------------------------------------------------------------------------------------
+
 
 def generate_naively(model, prompt, n):
     tokens = list(prompt)
@@ -493,7 +669,9 @@ def generate_naively(model, prompt, n):
 def test_generate_equals_a_naive_loop(half_trained):
     model, _, X, _ = half_trained
     prompts = X[:100, :4]
-    assert generate(model, prompts, 3).tolist() == [generate_naively(model, p, 3) for p in prompts.tolist()]
+    assert generate(model, prompts, 3).tolist() == [
+        generate_naively(model, p, 3) for p in prompts.tolist()
+    ]
 
 
 def test_generate_knows_nothing_of_addition():
@@ -510,27 +688,46 @@ def test_the_half_trained_model_is_half_trained(half_trained):
 
 
 def test_teacher_forcing_equals_generation_for_exact_match(half_trained):
-    """With a causal mask a whole answer is right in the one exactly when it is right in the other, row by row."""
+    """With a causal mask a whole answer is right in the one exactly when it is right in the other,
+    row by row."""
     model, _, X, Y = half_trained
     forced = (predict_answers(model, X, 3) == Y[:, 3:]).all(1)
     free = (generate(model, X[:, :4], 3)[:, 4:] == Y[:, 3:]).all(1)
     assert torch.equal(forced, free)
-    assert exact_match(model, X, Y, 3) == autoregressive_accuracy(model, X, Y, 3) == forced.double().mean().item()
+    assert (
+        exact_match(model, X, Y, 3)
+        == autoregressive_accuracy(model, X, Y, 3)
+        == forced.double().mean().item()
+    )
 
 
 def test_teacher_forcing_is_not_generation_without_the_mask():
-    """A model that sees ahead copies the answer it is shown, and has nothing to copy when it must write."""
+    """A model that sees ahead copies the answer it is shown, and has nothing to copy when it must
+    write."""
     torch.manual_seed(0)
     X, Y = make_addition_dataset(2000, n_digits=1)
     model = AdditionTransformer(max_seq_len=7, causal=False)
-    train_model(model, X, Y, X[:200], Y[:200], answer_start=3, epochs=8, batch_size=128, warmup_steps=20, log_every=0,
-                progress=False)
+    train_model(
+        model,
+        X,
+        Y,
+        X[:200],
+        Y[:200],
+        answer_start=3,
+        epochs=8,
+        batch_size=128,
+        warmup_steps=20,
+        log_every=0,
+        progress=False,
+    )
     assert exact_match(model, X, Y, 3) > autoregressive_accuracy(model, X, Y, 3) + 0.3
 
 
 def test_predict_answers_in_small_batches(half_trained):
     model, _, X, _ = half_trained
-    assert torch.equal(predict_answers(model, X[:50], 3, batch_size=7), predict_answers(model, X[:50], 3))
+    assert torch.equal(
+        predict_answers(model, X[:50], 3, batch_size=7), predict_answers(model, X[:50], 3)
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -554,12 +751,17 @@ def test_census_of_an_oracle_and_of_an_untrained_model():
 
 def test_test_addition_prints_its_verdict(capsys):
     assert _common.test_addition(Oracle(3), 999, 1) is True
-    assert capsys.readouterr().out.strip() == "999 + 1 = 1000   output 0001<EOS>   expected 0001<EOS>   right"
+    assert (
+        capsys.readouterr().out.strip()
+        == "999 + 1 = 1000   output 0001<EOS>   expected 0001<EOS>   right"
+    )
     assert _common.test_addition(seeded(), 999, 1) is False
     assert capsys.readouterr().out.strip().endswith("wrong")
 
 
-# -- Looking inside --------------------------------------------------------------------------------------------------
+# -- Looking inside
+# --------------------------------------------------------------------------------------------------
+
 
 def test_attention_weights_are_the_models_own():
     model = seeded(n_heads=4)
@@ -573,15 +775,20 @@ def test_attention_weights_are_the_models_own():
     for i in range(3):
         expected = attention_by_loops(model.blocks[0].attn, model.blocks[0].ln1(x)[i])[1]
         np.testing.assert_allclose(maps[0][i].numpy(), expected, atol=1e-5)
-    assert not any(block.attn.pattern._forward_hooks for block in model.blocks)       # it tidies up after itself
+    assert not any(
+        block.attn.pattern._forward_hooks for block in model.blocks
+    )  # it tidies up after itself
 
 
 def test_a_hook_on_the_pattern_replaces_the_weights():
-    """Uniform weights instead of the model's own: each position then gets the plain mean of the values."""
+    """Uniform weights instead of the model's own: each position then gets the plain mean of the
+    values."""
     model = seeded(n_layers=1, ffn=False, norm=False, causal=False)
     X, _ = make_addition_dataset(2)
     before = model(X)
-    hook = model.blocks[0].attn.pattern.register_forward_hook(lambda module, args, out: torch.full_like(out, 1 / 12))
+    hook = model.blocks[0].attn.pattern.register_forward_hook(
+        lambda module, args, out: torch.full_like(out, 1 / 12)
+    )
     after = model(X)
     hook.remove()
     attn, x = model.blocks[0].attn, model.token_emb(X) + model.pos_emb.weight[:12]
@@ -598,14 +805,25 @@ def test_attention_maps_have_the_readers_form():
     assert [m.shape for m in maps] == [(11, 11)] * 2 and labels == list("12345=54321")
 
 
-# -- Plots -----------------------------------------------------------------------------------------------------------
+# -- Plots
+# --------------------------------------------------------------------------------------------------
+
 
 def test_plots_return_figures_that_show_the_data():
     import pandas as pd
-    history = {"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "accuracy": [None, 0.5, 1.0], "train_accuracy": [0.1, 0.6, 1.0]}
+
+    history = {
+        "epoch": [1, 2, 3],
+        "loss": [3.0, 2.0, 1.0],
+        "accuracy": [None, 0.5, 1.0],
+        "train_accuracy": [0.1, 0.6, 1.0],
+    }
     for form in (history, pd.DataFrame(history).astype({"accuracy": object})):
         left, right = plot_training(form, floor=0.96).axes
-        assert left.lines[0].get_ydata().tolist() == [3.0, 2.0, 1.0] and left.lines[1].get_ydata()[0] == 0.96
+        assert (
+            left.lines[0].get_ydata().tolist() == [3.0, 2.0, 1.0]
+            and left.lines[1].get_ydata()[0] == 0.96
+        )
         assert [len(line.get_xdata()) for line in right.lines][0] == 3
     maps, labels = get_attention_maps(seeded(), 1, 2, 3)
     figure = plot_attention(maps, labels)
@@ -615,16 +833,38 @@ def test_plots_return_figures_that_show_the_data():
 
 
 def test_fit_factor_and_eval_every_and_measure():
-    """A small set is fitted, training ends at that multiple of the fitting epoch, and only every third epoch is written."""
+    """A small set is fitted, training ends at that multiple of the fitting epoch, and only every
+    third epoch is written."""
     X, Y = make_reversal_dataset(60, 1, seed=1)
     torch.manual_seed(1)
     model = AdditionTransformer(d_model=16, d_ff=16, n_layers=1, max_seq_len=4)
     seen = []
-    history = train_model(model, X, Y, X[:20], Y[:20], answer_start=1, epochs=400, batch_size=30, lr=0.01, warmup_steps=10,
-                          fit_factor=2, eval_every=3, log_every=0, progress=False,
-                          measure=lambda model: seen.append(1) or {"evaluations": len(seen)})
-    table = pd.DataFrame({name: history[name] for name in ("epoch", "train_accuracy", "evaluations")})
+    history = train_model(
+        model,
+        X,
+        Y,
+        X[:20],
+        Y[:20],
+        answer_start=1,
+        epochs=400,
+        batch_size=30,
+        lr=0.01,
+        warmup_steps=10,
+        fit_factor=2,
+        eval_every=3,
+        log_every=0,
+        progress=False,
+        measure=lambda model: seen.append(1) or {"evaluations": len(seen)},
+    )
+    table = pd.DataFrame(
+        {name: history[name] for name in ("epoch", "train_accuracy", "evaluations")}
+    )
     fitted = table.loc[table["train_accuracy"] >= 0.99, "epoch"].iloc[0]
-    assert (table["epoch"] % 3 == 0).all() and table["evaluations"].tolist() == list(range(1, len(table) + 1))
-    assert table["epoch"].iloc[-1] == next(e for e in table["epoch"] if e >= 2 * fitted) and history["ended"] == "early"
+    assert (table["epoch"] % 3 == 0).all() and table["evaluations"].tolist() == list(
+        range(1, len(table) + 1)
+    )
+    assert (
+        table["epoch"].iloc[-1] == next(e for e in table["epoch"] if e >= 2 * fitted)
+        and history["ended"] == "early"
+    )
     assert len(history["seconds"]) == len(table)

@@ -1,8 +1,11 @@
-"""The stylesheets on Quarto's pages: its markup of the small book, kept in tests/data/quarto-pages (Quarto 1.7.34).
+"""The stylesheets on Quarto's pages: its markup of the small book, kept in tests/data/quarto-pages
+(Quarto 1.7.34).
 
-Quarto's own stylesheets are not here. QUARTO stands for what they do with the variables that the theme sets, and for the
-faint colours that they would leave where the theme sets none. tests/chapters/test_pages.py opens whole pages where Quarto is.
+Quarto's own stylesheets are not here. QUARTO stands for what they do with the variables that the
+theme sets, and for the faint colours that they would leave where the theme sets none.
+tests/chapters/test_pages.py opens whole pages where Quarto is.
 """
+
 import re
 
 import pytest
@@ -12,7 +15,10 @@ from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
 from small_book import ROOT
 
 THEME = ROOT / "figures/theme"
-PAGES = [*sorted((ROOT / "tests/data/quarto-pages").glob("*.html")), ROOT / "tests/data/quarto-sampler.html"]
+PAGES = [
+    *sorted((ROOT / "tests/data/quarto-pages").glob("*.html")),
+    ROOT / "tests/data/quarto-sampler.html",
+]
 QUARTO = """
 body { margin: 0; background: $body-bg; color: $body-color; border-color: $border-color; }
 main { max-width: 749px; margin: 0 auto; padding: 0 12px; }
@@ -30,17 +36,26 @@ code span.im { color: #00769e; }
 
 
 def sheet_of(scheme):
-    sources = [(THEME / name).read_text(encoding="utf-8") for name in (f"quarto-{scheme}.scss", "quarto.scss")]
+    sources = [
+        (THEME / name).read_text(encoding="utf-8")
+        for name in (f"quarto-{scheme}.scss", "quarto.scss")
+    ]
     colours, rules = sources[0], sources[1]
-    return sass.compile(string=colours + QUARTO + rules) + (THEME / "shared.css").read_text(encoding="utf-8")
+    return sass.compile(string=colours + QUARTO + rules) + (THEME / "shared.css").read_text(
+        encoding="utf-8"
+    )
 
 
 def composed(path, scheme):
-    """What Quarto makes of a page's text, as a page of its own; with boxes of the figures' size for the figures."""
+    """What Quarto makes of a page's text, as a page of its own; with boxes of the figures' size for
+    the figures."""
     text = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     for image in text.find_all("img"):
         image["src"] = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>"
-    return f"<html lang=en><title>x</title><style>{sheet_of(scheme)}</style><body class='quarto-{scheme}'>{text}</body></html>"
+    return (
+        f"<html lang=en><title>x</title><style>{sheet_of(scheme)}</style><body"
+        f" class='quarto-{scheme}'>{text}</body></html>"
+    )
 
 
 @pytest.mark.browser
@@ -52,17 +67,29 @@ def test_quartos_pages_fit_and_can_be_read(bare_browser, path, scheme):
         page.set_viewport_size({"width": width, "height": 900})
         page.set_content(composed(path, scheme))
         page.evaluate(OPEN_FOLDED)
-        faults = {name: page.evaluate(script) for name, script in
-                  (("contrast", CONTRAST), ("sideways", SIDEWAYS), ("cut off", CUT_OFF))}
+        faults = {
+            name: page.evaluate(script)
+            for name, script in (
+                ("contrast", CONTRAST),
+                ("sideways", SIDEWAYS),
+                ("cut off", CUT_OFF),
+            )
+        }
         assert not any(faults.values()), f"{width} px: {faults}"
     page.close()
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("rule, script, width", [
-    (r"^main img \{.*\}$", CUT_OFF, 768), (r"^.*span\[id\^=.*overflow-x.*$", SIDEWAYS, 390),
-    (r"overflow-wrap: break-word", SIDEWAYS, 390), (r"^\.nav-page a, [^}]*\}", CONTRAST, 1400),
-    (r"^main code span\.kw.*$", CONTRAST, 1400)])
+@pytest.mark.parametrize(
+    "rule, script, width",
+    [
+        (r"^main img \{.*\}$", CUT_OFF, 768),
+        (r"^.*span\[id\^=.*overflow-x.*$", SIDEWAYS, 390),
+        (r"overflow-wrap: break-word", SIDEWAYS, 390),
+        (r"^\.nav-page a, [^}]*\}", CONTRAST, 1400),
+        (r"^main code span\.kw.*$", CONTRAST, 1400),
+    ],
+)
 def test_each_rule_is_needed(bare_browser, monkeypatch, rule, script, width):
     """Without the rule one of the pages has the fault: the test above can fail."""
     whole = sheet_of("dark")
@@ -82,16 +109,30 @@ def test_each_rule_is_needed(bare_browser, monkeypatch, rule, script, width):
 def test_a_claim_keeps_its_distance(bare_browser):
     page = bare_browser.new_page()
     page.set_content(composed(ROOT / "tests/data/quarto-pages/02-second.html", "light"))
-    assert page.evaluate("""() => {
-      const claim = document.querySelector(".claim"), next = [...document.querySelectorAll("main p")].find(
+    assert (
+        page.evaluate("""() => {
+      const claim = document.querySelector(".claim");
+      const next = [...document.querySelectorAll("main p")].find(
         (p) => p.textContent.startsWith("A paragraph after a claim"));
       return next.getBoundingClientRect().top - claim.getBoundingClientRect().bottom;
-    }""") > 12
+    }""")
+        > 12
+    )
     page.close()
 
 
-@pytest.mark.parametrize("scheme, block", [("light", r"\nbody \{(.*?)\}"), ("dark", r"\nbody\.quarto-dark \{(.*?)\}")])
+@pytest.mark.parametrize(
+    "scheme, block", [("light", r"\nbody \{(.*?)\}"), ("dark", r"\nbody\.quarto-dark \{(.*?)\}")]
+)
 def test_bootstrap_gets_the_colours_of_the_book(scheme, block):
-    own = dict(re.findall(r"--(\w+): (#\w+);", re.search(block, (THEME / "shared.css").read_text(), re.S).group(1)))
-    given = dict(re.findall(r"\$(?:callout-color-)?(\w+): (#\w+);", (THEME / f"quarto-{scheme}.scss").read_text()))
+    own = dict(
+        re.findall(
+            r"--(\w+): (#\w+);", re.search(block, (THEME / "shared.css").read_text(), re.S).group(1)
+        )
+    )
+    given = dict(
+        re.findall(
+            r"\$(?:callout-color-)?(\w+): (#\w+);", (THEME / f"quarto-{scheme}.scss").read_text()
+        )
+    )
     assert len(given) == 10 and given == {name: own[name] for name in given}

@@ -1,4 +1,6 @@
-"""Exercises: reading them, judging answers, and every exercise of the book against its own misconceptions."""
+"""Exercises: reading them, judging answers, and every exercise of the book against its own
+misconceptions."""
+
 import math
 import random
 from pathlib import Path
@@ -10,12 +12,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.exercises import Judge, Verdict, array, check, choice, function, judge_of, number, read_exercises
+from lab.exercises import (
+    Judge,
+    Verdict,
+    array,
+    check,
+    choice,
+    function,
+    judge_of,
+    number,
+    read_exercises,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
 
-CHAPTER = '''# A chapter {#sec-a}
+CHAPTER = """# A chapter {#sec-a}
 
 ::: {#exr-count-tied difficulty="1" minutes="5"}
 ## Count the tied head
@@ -45,7 +57,7 @@ check("count-tied", answer)
 ```
 :::
 :::
-'''
+"""
 
 
 @pytest.fixture
@@ -56,25 +68,39 @@ def project(tmp_path):
     return tmp_path
 
 
-# -- Reading -------------------------------------------------------------------------------------------------------
+# -- Reading
+# --------------------------------------------------------------------------------------------------
+
 
 def test_an_exercise_is_read_with_all_its_parts(project):
     exercise = read_exercises(project)["count-tied"]
-    assert (exercise.title, exercise.difficulty, exercise.minutes, exercise.line) == ("Count the tied head", 1, 5, 3)
+    assert (exercise.title, exercise.difficulty, exercise.minutes, exercise.line) == (
+        "Count the tied head",
+        1,
+        5,
+        3,
+    )
     assert exercise.starter == 'answer = ...\ncheck("count-tied", answer)\n'
     assert exercise.solution.startswith("answer = 17_760\n")
     lines = CHAPTER.splitlines()
     assert lines[exercise.check_line - 1] == exercise.check.splitlines()[0]
 
 
-@pytest.mark.parametrize("old, new, message", [
-    ('difficulty="1" ', "", r"01-a.qmd:3: exercise 'count-tied' has no difficulty"),
-    (' minutes="5"', "", r"has no minutes"),
-    ("## Count the tied head\n", "", r"has no title"),
-    ('.check exercise="count-tied"', '.check exercise="other"', r"01-a.qmd:14: this .check block belongs to no exercise"),
-    ('.check exercise="count-tied"', ".check", r"this .check block belongs to no exercise"),
-    (".solution ", ".check ", r"second .check block"),
-])
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('difficulty="1" ', "", r"01-a.qmd:3: exercise 'count-tied' has no difficulty"),
+        (' minutes="5"', "", r"has no minutes"),
+        ("## Count the tied head\n", "", r"has no title"),
+        (
+            '.check exercise="count-tied"',
+            '.check exercise="other"',
+            r"01-a.qmd:14: this .check block belongs to no exercise",
+        ),
+        ('.check exercise="count-tied"', ".check", r"this .check block belongs to no exercise"),
+        (".solution ", ".check ", r"second .check block"),
+    ],
+)
 def test_a_fault_is_told_with_file_and_line(project, old, new, message):
     (project / "chapters/01-a.qmd").write_text(CHAPTER.replace(old, new))
     with pytest.raises(ValueError, match=message):
@@ -92,19 +118,27 @@ def test_a_label_given_twice_is_refused(project):
         read_exercises(project)
 
 
-# -- check ---------------------------------------------------------------------------------------------------------
+# -- check
+# --------------------------------------------------------------------------------------------------
+
 
 def test_check_says_right_and_what_kind_of_wrong(project):
     assert check("count-tied", 17_760, project) == Verdict("count-tied", True, "")
     assert check("exr-count-tied", 17_760, project).right
     assert check("count-tied", 18_208, project).message == "That counts the output head twice."
     assert not check("count-tied", 3, project)
-    assert not check("count-tied", ..., project) and "no answer yet" in check("count-tied", None, project).message
+    assert (
+        not check("count-tied", ..., project)
+        and "no answer yet" in check("count-tied", None, project).message
+    )
 
 
 def test_a_verdict_shows_itself(project):
     assert repr(check("count-tied", 17_760, project)) == "count-tied: right."
-    assert repr(check("count-tied", 18_208, project)) == "count-tied: not yet. That counts the output head twice."
+    assert (
+        repr(check("count-tied", 18_208, project))
+        == "count-tied: not yet. That counts the output head twice."
+    )
     assert check("count-tied", 17_760, project)._repr_markdown_().startswith("> ✔ **Right.**")
     assert check("count-tied", 1, project)._repr_markdown_().startswith("> ✘ **Not yet.**")
 
@@ -121,17 +155,39 @@ class Hostile:
         raise RuntimeError("this object has no shape to tell")
 
 
-@pytest.mark.parametrize("answer", ["17760", [1, 2], {}, True, 1j, object(), Hostile, print, torch.zeros(2, 3), np.nan,
-                                    pd.DataFrame({"a": [1]}), math.inf, float, b"", Hostile()])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "17760",
+        [1, 2],
+        {},
+        True,
+        1j,
+        object(),
+        Hostile,
+        print,
+        torch.zeros(2, 3),
+        np.nan,
+        pd.DataFrame({"a": [1]}),
+        math.inf,
+        float,
+        b"",
+        Hostile(),
+    ],
+)
 def test_no_answer_makes_check_raise(project, answer):
     verdict = check("count-tied", answer, project)
     assert not verdict.right and verdict.message
 
 
-@pytest.mark.parametrize("code, message", [
-    ("judge = 3\n", "must define `judge`"), ("x = 1\n", "must define `judge`"),
-    ('judge = number(1, wrong={"a": (2, "b")})\n', "at least two misconceptions"),
-])
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        ("judge = 3\n", "must define `judge`"),
+        ("x = 1\n", "must define `judge`"),
+        ('judge = number(1, wrong={"a": (2, "b")})\n', "at least two misconceptions"),
+    ],
+)
 def test_a_check_block_without_a_judge_is_refused(project, code, message):
     start, end = CHAPTER.index("right = count"), CHAPTER.index("```\n:::\n\n::: {.content-visible")
     (project / "chapters/01-a.qmd").write_text(CHAPTER[:start] + code + CHAPTER[end:])
@@ -140,29 +196,49 @@ def test_a_check_block_without_a_judge_is_refused(project, code, message):
 
 
 def test_an_error_in_a_check_block_points_into_the_chapter(project):
-    (project / "chapters/01-a.qmd").write_text(CHAPTER.replace("right = count_parameters", "right = count_parametres"))
+    (project / "chapters/01-a.qmd").write_text(
+        CHAPTER.replace("right = count_parameters", "right = count_parametres")
+    )
     with pytest.raises(NameError) as caught:
         check("count-tied", 1, project)
     last = caught.traceback[-1]
     assert Path(last.path).name == "01-a.qmd" and last.lineno + 1 == 15
 
 
-# -- number --------------------------------------------------------------------------------------------------------
+# -- number
+# --------------------------------------------------------------------------------------------------
 
-SHARE = number(0.5, wrong={"percent": (50, "A share, not percent."), "complement": (0.4, "The other share.")},
-               tolerance=0.01, hint="Divide.")
+SHARE = number(
+    0.5,
+    wrong={"percent": (50, "A share, not percent."), "complement": (0.4, "The other share.")},
+    tolerance=0.01,
+    hint="Divide.",
+)
 
 
-@pytest.mark.parametrize("answer", [0.5, 0.495, np.float32(0.5), torch.tensor(0.5), torch.tensor([[0.5]]), np.array(0.505)])
+@pytest.mark.parametrize(
+    "answer",
+    [0.5, 0.495, np.float32(0.5), torch.tensor(0.5), torch.tensor([[0.5]]), np.array(0.505)],
+)
 def test_number_accepts(answer):
     assert SHARE(answer).right
 
 
-@pytest.mark.parametrize("answer, message", [
-    (50, "A share, not percent."), (0.405, "The other share."), (0.52, "Divide."), (-1, "Divide."),
-    (True, "A number is wanted"), ("0.5", "A number is wanted"), (torch.zeros(2), "A number is wanted"),
-    (math.nan, "`nan`"), (..., "no answer yet"), ((..., 1), "no answer yet"),
-])
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        (50, "A share, not percent."),
+        (0.405, "The other share."),
+        (0.52, "Divide."),
+        (-1, "Divide."),
+        (True, "A number is wanted"),
+        ("0.5", "A number is wanted"),
+        (torch.zeros(2), "A number is wanted"),
+        (math.nan, "`nan`"),
+        (..., "no answer yet"),
+        ((..., 1), "no answer yet"),
+    ],
+)
 def test_number_says_what_is_wrong(answer, message):
     verdict = SHARE(answer)
     assert not verdict.right and message in verdict.message
@@ -173,23 +249,34 @@ def test_number_without_hint_says_too_large_or_too_small():
     assert judge(11).message == "11 is too large." and judge(-3).message == "-3 is too small."
 
 
-@given(st.integers(-10**9, 10**9), st.integers(-10**9, 10**9))
+@given(st.integers(-(10**9), 10**9), st.integers(-(10**9), 10**9))
 def test_without_tolerance_only_the_number_itself_is_right(right, answer):
-    judge = number(right, wrong={"next": (right + 2 * 10**10, "a"), "before": (right - 2 * 10**10, "b")})
-    if abs(right - answer) > 2:                          # integers closer than that may be equal to nine digits
+    judge = number(
+        right, wrong={"next": (right + 2 * 10**10, "a"), "before": (right - 2 * 10**10, "b")}
+    )
+    if abs(right - answer) > 2:  # integers closer than that may be equal to nine digits
         assert not judge(answer).right
     assert judge(right).right and judge(float(right)).right
 
 
-# -- choice, array, function ---------------------------------------------------------------------------------------
+# -- choice, array, function
+# ---------------------------------------------------------------------------------------
 
 PICK = choice("query", wrong={"axes": ("key", "Rows ask."), "mixed": ("value", "That is mixed.")})
 
 
-@pytest.mark.parametrize("answer, right, message", [
-    ("query", True, ""), (" Query ", True, ""), ("KEY", False, "Rows ask."), ("value", False, "That is mixed."),
-    ("token", False, "not among the answers: 'key', 'query', 'value'"), (3, False, "not among"), (["query"], False, "One of"),
-])
+@pytest.mark.parametrize(
+    "answer, right, message",
+    [
+        ("query", True, ""),
+        (" Query ", True, ""),
+        ("KEY", False, "Rows ask."),
+        ("value", False, "That is mixed."),
+        ("token", False, "not among the answers: 'key', 'query', 'value'"),
+        (3, False, "not among"),
+        (["query"], False, "One of"),
+    ],
+)
 def test_choice(answer, right, message):
     assert PICK(answer).right == right and message in PICK(answer).message
 
@@ -200,16 +287,29 @@ def test_choice_does_not_take_one_for_true():
 
 
 MATRIX = np.arange(6.0).reshape(2, 3)
-TABLE = array(MATRIX, wrong={"transposed": (MATRIX.T, "Transpose."), "from one": (MATRIX + 1, "Start at 0.")})
+TABLE = array(
+    MATRIX, wrong={"transposed": (MATRIX.T, "Transpose."), "from one": (MATRIX + 1, "Start at 0.")}
+)
 
 
-@pytest.mark.parametrize("answer, right, message", [
-    (MATRIX, True, ""), (MATRIX.tolist(), True, ""), (torch.tensor(MATRIX, requires_grad=True), True, ""),
-    ([torch.tensor(row) for row in MATRIX], True, ""), (pd.DataFrame(MATRIX), True, ""),
-    (MATRIX.T, False, "Transpose."), (MATRIX + 1, False, "Start at 0."), (MATRIX.ravel(), False, "shape (2, 3) is wanted"),
-    (MATRIX * np.nan, False, "`nan`"), (MATRIX + [[0, 0, 0], [0, 0, 9]], False, "1 of 6 numbers"),
-    ("text", False, "An array of numbers"), ([[1], [2, 3]], False, "An array of numbers"), (3, False, "shape"),
-])
+@pytest.mark.parametrize(
+    "answer, right, message",
+    [
+        (MATRIX, True, ""),
+        (MATRIX.tolist(), True, ""),
+        (torch.tensor(MATRIX, requires_grad=True), True, ""),
+        ([torch.tensor(row) for row in MATRIX], True, ""),
+        (pd.DataFrame(MATRIX), True, ""),
+        (MATRIX.T, False, "Transpose."),
+        (MATRIX + 1, False, "Start at 0."),
+        (MATRIX.ravel(), False, "shape (2, 3) is wanted"),
+        (MATRIX * np.nan, False, "`nan`"),
+        (MATRIX + [[0, 0, 0], [0, 0, 9]], False, "1 of 6 numbers"),
+        ("text", False, "An array of numbers"),
+        ([[1], [2, 3]], False, "An array of numbers"),
+        (3, False, "shape"),
+    ],
+)
 def test_array(answer, right, message):
     assert TABLE(answer).right == right and message in TABLE(answer).message
 
@@ -218,23 +318,32 @@ def add_columns(a, b):
     return (a + b) % 10, (a + b) // 10
 
 
-ADDER = function(add_columns, cases=[(1, 2), (9, 9), (5, 5)], wrong={
-    "no carry": (lambda a, b: ((a + b) % 10, 0), "You drop the carry."),
-    "off by one": (lambda a, b: ((a + b) % 10, int(a + b > 10)), "Ten carries too."),
-    "divides": (lambda a, b: 1 / 0, "You divide by zero."),
-})
+ADDER = function(
+    add_columns,
+    cases=[(1, 2), (9, 9), (5, 5)],
+    wrong={
+        "no carry": (lambda a, b: ((a + b) % 10, 0), "You drop the carry."),
+        "off by one": (lambda a, b: ((a + b) % 10, int(a + b > 10)), "Ten carries too."),
+        "divides": (lambda a, b: 1 / 0, "You divide by zero."),
+    },
+)
 
 
-@pytest.mark.parametrize("answer, right, message", [
-    (lambda a, b: list(divmod(a + b, 10))[::-1], True, ""),
-    (lambda a, b: ((a + b) % 10, 0), False, "You drop the carry."),
-    (lambda x, y: ((x + y) % 10, 1 if x + y > 10 else 0), False, "Ten carries too."),
-    (lambda a, b: 1 // 0, False, "You divide by zero."),
-    (lambda a: a, False, "(1, 2)` stops with `TypeError"),
-    (lambda a, b: (0, 0), False, "(1, 2)` gives (0, 0), and should give (3, 0)"),
-    (lambda a, b: None, False, "returns nothing yet"), (lambda a, b: ..., False, "returns nothing yet"),
-    (add_columns(1, 2), False, "A function is wanted"), ("add_columns", False, "A function is wanted"),
-])
+@pytest.mark.parametrize(
+    "answer, right, message",
+    [
+        (lambda a, b: list(divmod(a + b, 10))[::-1], True, ""),
+        (lambda a, b: ((a + b) % 10, 0), False, "You drop the carry."),
+        (lambda x, y: ((x + y) % 10, 1 if x + y > 10 else 0), False, "Ten carries too."),
+        (lambda a, b: 1 // 0, False, "You divide by zero."),
+        (lambda a: a, False, "(1, 2)` stops with `TypeError"),
+        (lambda a, b: (0, 0), False, "(1, 2)` gives (0, 0), and should give (3, 0)"),
+        (lambda a, b: None, False, "returns nothing yet"),
+        (lambda a, b: ..., False, "returns nothing yet"),
+        (add_columns(1, 2), False, "A function is wanted"),
+        ("add_columns", False, "A function is wanted"),
+    ],
+)
 def test_function_is_judged_by_what_it_does(answer, right, message):
     assert ADDER(answer).right == right and message in ADDER(answer).message
 
@@ -243,32 +352,63 @@ def test_function_may_not_change_what_others_see():
     def sort_in_place(values):
         values.sort()
         return values
-    judge = function(sorted, cases=[[3, 1, 2], [2, 1]], wrong={
-        "reversed": (lambda v: sorted(v)[::-1], "The other way."), "nothing": (lambda v: v, "Unsorted.")})
+
+    judge = function(
+        sorted,
+        cases=[[3, 1, 2], [2, 1]],
+        wrong={
+            "reversed": (lambda v: sorted(v)[::-1], "The other way."),
+            "nothing": (lambda v: v, "Unsorted."),
+        },
+    )
     assert judge(sort_in_place).right and judge(lambda v: v).message == "Unsorted."
 
 
 def test_functions_that_draw_see_the_same_random_numbers_and_leave_no_trace():
-    judge = function(lambda n: (torch.rand(n), np.random.rand(n), random.random()), cases=[2, 3], wrong={
-        "ones": (lambda n: torch.ones(n), "a"), "zeros": (lambda n: torch.zeros(n), "b")})
+    judge = function(
+        lambda n: (torch.rand(n), np.random.rand(n), random.random()),
+        cases=[2, 3],
+        wrong={"ones": (lambda n: torch.ones(n), "a"), "zeros": (lambda n: torch.zeros(n), "b")},
+    )
     states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     assert judge(lambda n: (torch.rand(n), np.random.rand(n), random.random())).right
-    assert torch.equal(states[0], torch.get_rng_state()) and (states[1] == np.random.get_state()[1]).all()
+    assert (
+        torch.equal(states[0], torch.get_rng_state())
+        and (states[1] == np.random.get_state()[1]).all()
+    )
     assert states[2] == random.getstate()
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda: number(1, wrong={"a": (1, "x"), "b": (2, "y")}), "'a' gives the right answer"),
-    (lambda: number(1, wrong={"a": (1.05, "x"), "b": (2, "y")}, tolerance=0.1), "'a' gives the right answer"),
-    (lambda: number(1, wrong={"a": (3, "x"), "b": (3, "y")}), "'a' and 'b' give the same answer"),
-    (lambda: number(1, wrong={"a": (2, "x"), "b": (3, "x")}), "have the same message"),
-    (lambda: number(1, wrong={"a": (2, " "), "b": (3, "x")}), "has no message"),
-    (lambda: number(1, wrong={"a": ("2", "x"), "b": (3, "y")}), "wrong type"),
-    (lambda: choice("a", wrong={"x": (" A", "m"), "y": ("b", "n")}), "gives the right answer"),
-    (lambda: array([1, 2], wrong={"x": ([1, 2], "m"), "y": ([2, 1], "n")}), "gives the right answer"),
-    (lambda: function(abs, [1, 2], {"x": (lambda n: n, "m"), "y": (lambda n: -n, "n")}), "gives the right answer"),
-    (lambda: function(lambda n: 1 / n, [1, 0], {"x": (abs, "m"), "y": (round, "n")}), "the reference function fails"),
-])
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: number(1, wrong={"a": (1, "x"), "b": (2, "y")}), "'a' gives the right answer"),
+        (
+            lambda: number(1, wrong={"a": (1.05, "x"), "b": (2, "y")}, tolerance=0.1),
+            "'a' gives the right answer",
+        ),
+        (
+            lambda: number(1, wrong={"a": (3, "x"), "b": (3, "y")}),
+            "'a' and 'b' give the same answer",
+        ),
+        (lambda: number(1, wrong={"a": (2, "x"), "b": (3, "x")}), "have the same message"),
+        (lambda: number(1, wrong={"a": (2, " "), "b": (3, "x")}), "has no message"),
+        (lambda: number(1, wrong={"a": ("2", "x"), "b": (3, "y")}), "wrong type"),
+        (lambda: choice("a", wrong={"x": (" A", "m"), "y": ("b", "n")}), "gives the right answer"),
+        (
+            lambda: array([1, 2], wrong={"x": ([1, 2], "m"), "y": ([2, 1], "n")}),
+            "gives the right answer",
+        ),
+        (
+            lambda: function(abs, [1, 2], {"x": (lambda n: n, "m"), "y": (lambda n: -n, "n")}),
+            "gives the right answer",
+        ),
+        (
+            lambda: function(lambda n: 1 / n, [1, 0], {"x": (abs, "m"), "y": (round, "n")}),
+            "the reference function fails",
+        ),
+    ],
+)
 def test_ambiguous_checks_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
@@ -286,12 +426,16 @@ def test_a_judge_of_ones_own():
     assert judge(4).right and not judge(2).right and not judge(...).right
 
 
-# -- The book's exercises ------------------------------------------------------------------------------------------
+# -- The book's exercises
+# ------------------------------------------------------------------------------------------
+
 
 def test_every_chapter_has_four_to_six_exercises_of_graded_difficulty():
     for path in {exercise.path for exercise in EXERCISES.values()}:
         levels = [exercise.difficulty for exercise in EXERCISES.values() if exercise.path == path]
-        assert 4 <= len(levels) <= 6 and levels == sorted(levels) and len(set(levels)) >= 2, path.name
+        assert 4 <= len(levels) <= 6 and levels == sorted(levels) and len(set(levels)) >= 2, (
+            path.name
+        )
 
 
 @pytest.mark.parametrize("label", EXERCISES)
@@ -302,7 +446,9 @@ def test_each_misconception_is_told_what_it_is(label):
     assert not any(verdict.right for verdict in verdicts.values())
     messages = [verdict.message for verdict in verdicts.values()]
     assert len(set(messages)) == len(messages) and all(messages)
-    unrecognised = [name for name, verdict in verdicts.items() if "cannot be judged" in verdict.message]
+    unrecognised = [
+        name for name, verdict in verdicts.items() if "cannot be judged" in verdict.message
+    ]
     assert not unrecognised
 
 

@@ -1,4 +1,6 @@
-"""One rule for stored results: a build never makes any, and says what is missing; a reader's own are made and kept."""
+"""One rule for stored results: a build never makes any, and says what is missing; a reader's own
+are made and kept."""
+
 import dataclasses
 import subprocess
 import sys
@@ -8,11 +10,18 @@ import pytest
 from lab import find_or_make as finding
 from lab import store
 from lab.adders.training import sweeps
-from lab.page import record
-from lab.find_or_make import NotStored, Wanted, find_or_make, nearest_stored, python_command
 from lab.adders.training.fleets import FleetConfig, Recipe
+from lab.adders.training.sweeps import (
+    changed,
+    finished_sweep,
+    preset,
+    read_sweep,
+    store_fleet,
+    sweep_name,
+)
+from lab.find_or_make import NotStored, Wanted, find_or_make, nearest_stored, python_command
+from lab.page import record
 from lab.runs import RunConfig, finished_run
-from lab.adders.training.sweeps import changed, finished_sweep, preset, read_sweep, store_fleet, sweep_name
 
 
 @pytest.fixture
@@ -51,11 +60,18 @@ def test_the_books_then_your_own_then_made(tmp_path, monkeypatch, capsys):
     assert "about 3.0 minutes" in capsys.readouterr().out
     assert find_or_make(wanted, book, yours, find_number, make) == (2, "yours") and len(made) == 1
     find_or_make(wanted, book, yours, find_number, make, current=lambda result: False)
-    assert len(made) == 2                                                      # an own result of other code is made again
+    assert len(made) == 2  # an own result of other code is made again
     monkeypatch.setenv("BOOK_RUNS", "stored")
-    assert find_or_make(wanted, book, yours, find_number, make, current=lambda result: False) == (1, "book")
+    assert find_or_make(wanted, book, yours, find_number, make, current=lambda result: False) == (
+        1,
+        "book",
+    )
     (book / "number.txt").unlink()
-    assert find_or_make(wanted, book, yours, find_number, make, current=lambda result: False) == (2, "yours") and len(made) == 2
+    assert (
+        find_or_make(wanted, book, yours, find_number, make, current=lambda result: False)
+        == (2, "yours")
+        and len(made) == 2
+    )
 
 
 def test_a_build_stops_with_what_is_missing(building, empty_places):
@@ -63,33 +79,53 @@ def test_a_build_stops_with_what_is_missing(building, empty_places):
     with pytest.raises(NotStored) as error:
         finished_run(config)
     text = str(error.value)
-    assert "'05-edge-cases' asks for a run that is not stored: addition-seed042" in text and "(n_layers 3, lr 0.02)" in text
-    near = text[text.index("The nearest"):]
-    assert "n_layers: 3 here, 2 there" in near and "lr: 0.02 here, 0.01 there" in near and near.count(" here, ") == 2
-    assert 'python -c "from lab.runs import RunConfig; from lab.runs import finished_run; ' \
-           'finished_run(RunConfig(n_layers=3, lr=0.02))"' in text and "in about " in text
+    assert (
+        "'05-edge-cases' asks for a run that is not stored: addition-seed042" in text
+        and "(n_layers 3, lr 0.02)" in text
+    )
+    near = text[text.index("The nearest") :]
+    assert (
+        "n_layers: 3 here, 2 there" in near
+        and "lr: 0.02 here, 0.01 there" in near
+        and near.count(" here, ") == 2
+    )
+    assert (
+        'python -c "from lab.runs import RunConfig; from lab.runs import finished_run; '
+        'finished_run(RunConfig(n_layers=3, lr=0.02))"'
+        in text
+        and "in about " in text
+    )
     assert not (empty_places / "yours" / store.run_name(config)).exists()
 
 
 def test_the_command_makes_it(tmp_path):
-    """What NotStored tells to type is a program: here for the settings of a sweep, which it only rebuilds."""
+    """What NotStored tells to type is a program: here for the settings of a sweep, which it only
+    rebuilds."""
     config = changed(preset("57"), {"steps": 4, "evaluate_every": 2, "weights_seed": 3})
     command = python_command("lab.adders.training.sweeps", "sweep_name", config)
     program = command.removeprefix('python -c "').removesuffix('"')
-    done = subprocess.run([sys.executable, "-c", program.replace("sweep_name(", "print(sweep_name(", 1) + ")"],
-                          capture_output=True, text=True, cwd=store.ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("sweep_name(", "print(sweep_name(", 1) + ")"],
+        capture_output=True,
+        text=True,
+        cwd=store.ROOT,
+    )
     assert '"' not in program and done.stdout.strip() == sweep_name(config), done.stderr
 
 
 def test_a_build_wants_the_seeds_that_it_asks_for(building, empty_places):
     config = preset("57")
-    assert finished_sweep(config, [3, 1], "57").outcomes["seed"].tolist() == [3, 1]        # the book holds 100 of them
+    assert finished_sweep(config, [3, 1], "57").outcomes["seed"].tolist() == [
+        3,
+        1,
+    ]  # the book holds 100 of them
     with pytest.raises(NotStored, match="seeds 99-100"):
         finished_sweep(config, [99, 100], "57")
 
 
 def test_seeds_that_the_book_lacks_are_trained_and_joined(empty_places, monkeypatch, quick):
-    """The book's seeds stay the book's: only what is missing is trained; none that was not asked for is counted in."""
+    """The book's seeds stay the book's: only what is missing is trained; none that was not asked
+    for is counted in."""
     book = empty_places / "book"
     monkeypatch.setattr(sweeps, "BOOK_FLEETS", book)
     config = FleetConfig(preset("57").model, Recipe(steps=4, evaluate_every=2, batch_size=4))
@@ -102,10 +138,16 @@ def test_seeds_that_the_book_lacks_are_trained_and_joined(empty_places, monkeypa
     for name, value in found.weights.items():
         assert value[0].equal(whole.weights[name][1]) and value[2].equal(whole.weights[name][0])
     few = finished_sweep(config, [2], "short")
-    assert few.outcomes["seed"].tolist() == [2] == few.history["seed"].unique().tolist() and record._runs[-1]["origin"] == "book"
+    assert (
+        few.outcomes["seed"].tolist() == [2] == few.history["seed"].unique().tolist()
+        and record._runs[-1]["origin"] == "book"
+    )
     monkeypatch.setenv("BOOK_RUNS", "fresh")
     assert record._runs[-1]["differs"] == "short; 1 seeds"
-    assert finished_sweep(config, [2], "short", progress=False).provenance["blocks"][-1]["seeds"] == "2"
+    assert (
+        finished_sweep(config, [2], "short", progress=False).provenance["blocks"][-1]["seeds"]
+        == "2"
+    )
     assert record._runs[-1]["origin"] == "yours"
 
 
@@ -117,9 +159,12 @@ def test_only_seeds_that_are_there():
 
 def test_the_nearest_by_number_of_settings(tmp_path):
     assert nearest_stored(RunConfig(), tmp_path) is None
-    for name, config in (("far", RunConfig(seed=1, n_layers=1, lr=1.0)), ("near", RunConfig(seed=1))):
+    for name, config in (
+        ("far", RunConfig(seed=1, n_layers=1, lr=1.0)),
+        ("near", RunConfig(seed=1)),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(store.json.dumps(dataclasses.asdict(config)))
     assert nearest_stored(RunConfig(seed=2), tmp_path) == ("near", {"seed": (2, 1)})
-    (tmp_path / "near" / "config.json").write_text("{")                        # damaged: who reads it complains
+    (tmp_path / "near" / "config.json").write_text("{")  # damaged: who reads it complains
     assert nearest_stored(RunConfig(seed=2), tmp_path)[0] == "far"

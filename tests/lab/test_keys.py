@@ -1,4 +1,5 @@
 """The name of every stored result is the same on every machine: no last bit is part of it."""
+
 import json
 import math
 import subprocess
@@ -27,39 +28,62 @@ from lab.experiments import book_configs
 from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
 from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.studies.ten_digit_study import FIRST_PASSES
-sweep_configs = [entry.config for group in (FIRST_PASSES, frontier.ENTRIES, AIDS, CROSSED_STARTS) for entry in group.values()]
+groups = FIRST_PASSES, frontier.ENTRIES, AIDS, CROSSED_STARTS
+sweep_configs = [entry.config for group in groups for entry in group.values()]
 sweep_configs += [arm.config for arm in recovery.arms()]
 start = sweeps.sweep_name(FIRST_PASSES["763"].config)
 sweep_configs += [config for _, config in second_pass.factorial_and_published(start)]
 runs = {store.run_name(config) for config in book_configs()}
 names = {"runs": runs, "fleets": {sweeps.sweep_name(config) for config in sweep_configs},
-         "modular": {store.run_name(config) for configs, _ in modular_runs.book_arms().values() for config in configs},
-         "trajectories": {sweeps.sweep_name(frontier.ENTRIES[label].config) for label in frontier.FOLLOWED},
+         "modular": {store.run_name(config) for configs, _ in modular_runs.book_arms().values()
+                     for config in configs},
+         "trajectories": {sweeps.sweep_name(frontier.ENTRIES[label].config)
+                          for label in frontier.FOLLOWED},
          "censuses": {run.name for group in censuses.subjects().values() for run in group},
          "interventions": {store.run_name(config) for config in book_configs(["reference"])}}
-planned = {sweeps.sweep_name(entry.config) for group in (FACTORIAL, GENERIC, TIED, FAILURES) for entry in group.values()}
-print(json.dumps([{kind: sorted(each) for kind, each in names.items()}, {"fleets": sorted(planned)}]))
+groups = FACTORIAL, GENERIC, TIED, FAILURES
+planned = {sweeps.sweep_name(entry.config) for group in groups for entry in group.values()}
+shown = {kind: sorted(each) for kind, each in names.items()}
+print(json.dumps([shown, {"fleets": sorted(planned)}]))
 """
 
 
 def test_every_name_is_found_where_arithmetic_differs():
-    done = subprocess.run([sys.executable, "-c", ALL_NAMES], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_NAMES], capture_output=True, text=True, cwd=ROOT
+    )
     assert done.returncode == 0, done.stderr
     asked, planned = json.loads(done.stdout)
     for kind, names in asked.items():
-        stored = {path.name for path in (ROOT / "data" / kind).iterdir() if path.is_dir() and not path.name.startswith(".")}
+        stored = {
+            path.name
+            for path in (ROOT / "data" / kind).iterdir()
+            if path.is_dir() and not path.name.startswith(".")
+        }
         missing, extra = set(names) - stored, stored - set(names) - set(planned.get(kind, []))
-        assert names and not missing and not extra, f"{kind}: not stored: {missing}; stored, and nothing asks for it: {extra}"
+        assert names and not missing and not extra, (
+            f"{kind}: not stored: {missing}; stored, and nothing asks for it: {extra}"
+        )
 
 
 def test_no_setting_is_the_result_of_a_computation():
-    """A float in a stored configuration is a short decimal, or one of them times pi: what a person wrote, not what a machine
-    added up."""
+    """A float in a stored configuration is a short decimal, or one of them times pi: what a person
+    wrote, not what a machine added up."""
     for file in (ROOT / "data").glob("*/*/config.json"):
+
         def check(value):
             if isinstance(value, float):
-                assert any(len(f"{each!r}".replace("-", "").replace(".", "").strip("0")) <= 6 for each in (value, value / math.pi)), (
-                    f"{file.parent.name}: {value!r}")
-            for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+                assert any(
+                    len(f"{each!r}".replace("-", "").replace(".", "").strip("0")) <= 6
+                    for each in (value, value / math.pi)
+                ), f"{file.parent.name}: {value!r}"
+            for each in (
+                value.values()
+                if isinstance(value, dict)
+                else value
+                if isinstance(value, list)
+                else ()
+            ):
                 check(each)
+
         check(json.loads(file.read_text()))

@@ -1,4 +1,6 @@
-"""The tiny scale: nothing changes without it, and nothing made with it can be taken for the book's."""
+"""The tiny scale: nothing changes without it, and nothing made with it can be taken for the
+book's."""
+
 import pytest
 
 from lab import experiments, runs, store
@@ -8,12 +10,23 @@ from lab.modular import runs as modular_runs
 from lab.runs import RunConfig
 from lab.scale import at_most, few, scale
 
-ENTRIES = [*frontier.ENTRIES.values(), *crossed.CROSSED_STARTS.values(), *crossed.AIDS.values(), *ten_digit_study.FIRST_PASSES.values()]
+ENTRIES = [
+    *frontier.ENTRIES.values(),
+    *crossed.CROSSED_STARTS.values(),
+    *crossed.AIDS.values(),
+    *ten_digit_study.FIRST_PASSES.values(),
+]
 FLEETS = [each.config for each in [*ENTRIES, *recovery.arms()]]
-KINDS = {"runs": (experiments.book_configs(), runs.TINY, store.run_name, store.BOOK_RUNS),
-         "modular": ([config for configs, _ in modular_runs.book_arms().values() for config in configs], modular_runs.TINY,
-                     store.run_name, modular_runs.BOOK_MODULAR),
-         "fleets": (FLEETS, sweeps.TINY, sweeps.sweep_name, sweeps.BOOK_FLEETS)}
+KINDS = {
+    "runs": (experiments.book_configs(), runs.TINY, store.run_name, store.BOOK_RUNS),
+    "modular": (
+        [config for configs, _ in modular_runs.book_arms().values() for config in configs],
+        modular_runs.TINY,
+        store.run_name,
+        modular_runs.BOOK_MODULAR,
+    ),
+    "fleets": (FLEETS, sweeps.TINY, sweeps.sweep_name, sweeps.BOOK_FLEETS),
+}
 
 
 @pytest.fixture
@@ -35,11 +48,20 @@ def test_without_it_nothing_changes(monkeypatch, setting):
     if setting is not None:
         monkeypatch.setenv("BOOK_SCALE", setting)
     config = RunConfig()
-    assert at_most(config, runs.TINY) is config and at_most(7, 3) == 7 and few(range(9), 2) == list(range(9))
+    assert (
+        at_most(config, runs.TINY) is config
+        and at_most(7, 3) == 7
+        and few(range(9), 2) == list(range(9))
+    )
 
 
 def test_numbers_are_cut_and_none_stays(tiny):
-    assert at_most(7, 3) == 3 and at_most(2, 3) == 2 and at_most(None, 3) is None and few(range(9), 2) == [0, 1]
+    assert (
+        at_most(7, 3) == 3
+        and at_most(2, 3) == 2
+        and at_most(None, 3) is None
+        and few(range(9), 2) == [0, 1]
+    )
     small = at_most(RunConfig(seed=5, epochs=3), runs.TINY)
     assert (small.seed, small.epochs, small.n_train, small.stop_at) == (5, 3, 2_000, None)
     fleet = at_most(FLEETS[0], sweeps.TINY)

@@ -1,25 +1,47 @@
-"""Several random starts of a seed, of which it takes the best: which it takes, alone and in a fleet, and after a break."""
+"""Several random starts of a seed, of which it takes the best: which it takes, alone and in a
+fleet, and after a break."""
+
 import dataclasses
 
 import pytest
 import torch
 
-from lab.adders.training.fleets import DATA_SEED_OFFSET, Fleet, FleetConfig, Recipe, StackedModels, chosen_starts
 from lab.adders.models.rotary_adder import ROTARY_ADDERS
+from lab.adders.training.fleets import (
+    DATA_SEED_OFFSET,
+    Fleet,
+    FleetConfig,
+    Recipe,
+    StackedModels,
+    chosen_starts,
+)
 from tools.sweep import configuration
 
-SHORT = Recipe(steps=80, batch_size=16, warmup_steps=10, digit_stages=(), evaluate_every=40, stop_after_perfect=None,
-               tries=3, try_steps=40)
-CONFIG = FleetConfig(dataclasses.replace(ROTARY_ADDERS["r12-step-one-way-two-dimensions"], start="random"), SHORT)
+SHORT = Recipe(
+    steps=80,
+    batch_size=16,
+    warmup_steps=10,
+    digit_stages=(),
+    evaluate_every=40,
+    stop_after_perfect=None,
+    tries=3,
+    try_steps=40,
+)
+CONFIG = FleetConfig(
+    dataclasses.replace(ROTARY_ADDERS["r12-step-one-way-two-dimensions"], start="random"), SHORT
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_seed_takes_the_start_of_the_lowest_training_loss():
-    """Each candidate trained alone, as if it were the seed's only one, gives the losses by which one is taken."""
+    """Each candidate trained alone, as if it were the seed's only one, gives the losses by which
+    one is taken."""
     plain = dataclasses.replace(CONFIG, recipe=dataclasses.replace(SHORT, tries=1))
     taken = []
     for seed in (4, 9):
-        starts = StackedModels.untrained(CONFIG.model, [seed + i * DATA_SEED_OFFSET for i in range(3)], "cpu").flat
+        starts = StackedModels.untrained(
+            CONFIG.model, [seed + i * DATA_SEED_OFFSET for i in range(3)], "cpu"
+        ).flat
         losses = []
         for start in starts:
             alone = Fleet(plain, [seed])
@@ -30,14 +52,16 @@ def test_a_seed_takes_the_start_of_the_lowest_training_loss():
     assert torch.equal(chosen_starts(CONFIG, [4, 9]), torch.stack(taken))
     assert torch.equal(Fleet(CONFIG, [9]).models.flat[0], taken[1])
     own = StackedModels.untrained(CONFIG.model, [4, 9], "cpu").flat
-    assert any(not torch.equal(a, b) for a, b in zip(own, taken))                  # else the test could not fail
+    assert any(not torch.equal(a, b) for a, b in zip(own, taken))  # else the test could not fail
 
 
 def test_alone_and_in_a_fleet_and_after_a_break(tmp_path):
     together = Fleet(CONFIG, [4, 9]).run(progress=False)
     assert torch.equal(Fleet(CONFIG, [9]).run(progress=False).final[0], together.final[1])
     Fleet(CONFIG, [4, 9]).run(progress=False, stop_at=40).save(tmp_path / "half")
-    assert torch.equal(Fleet.load(tmp_path / "half", CONFIG, [4, 9]).run(progress=False).final, together.final)
+    assert torch.equal(
+        Fleet.load(tmp_path / "half", CONFIG, [4, 9]).run(progress=False).final, together.final
+    )
 
 
 def test_wrong_settings():
@@ -51,6 +75,9 @@ def test_wrong_settings():
 def test_the_command_line_changes_the_model_too():
     name = "r12-step-one-way-two-dimensions"
     config = configuration(name, ["model.start='random'", "tries=16"])
-    assert config.model == dataclasses.replace(ROTARY_ADDERS[name], start="random") and config.recipe.tries == 16
+    assert (
+        config.model == dataclasses.replace(ROTARY_ADDERS[name], start="random")
+        and config.recipe.tries == 16
+    )
     with pytest.raises(ValueError, match="model.nothing"):
         configuration(name, ["model.nothing=1"])

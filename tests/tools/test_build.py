@@ -1,4 +1,5 @@
 """The build: what the pages hold, what stops it, what runs again."""
+
 import json
 import os
 import re
@@ -42,19 +43,28 @@ def build_quietly(root, capsys, edition="reader"):
     return re.findall(r"^running (\S+)", capsys.readouterr().out, re.MULTILINE)
 
 
-# -- The same as Quarto: its own output of the same source, kept in tests/data ------------------------------------
+# -- The same as Quarto: its own output of the same source, kept in tests/data
+# ------------------------------------
+
 
 @pytest.fixture(scope="module")
 def sampler(tmp_path_factory):
     """(Quarto's <main>, our <main>) of one source that has every construct."""
     from small_book import write_small_book
+
     root = write_small_book(tmp_path_factory.mktemp("sampler") / "book")
-    (root / "chapters/01-first.qmd").write_text((ROOT / "tests/data/quarto-sampler.qmd").read_text())
-    change(root / "chapters/02-second.qmd", "[the first chapter](01-first.qmd#sec-label)", "no more")
+    (root / "chapters/01-first.qmd").write_text(
+        (ROOT / "tests/data/quarto-sampler.qmd").read_text()
+    )
+    change(
+        root / "chapters/02-second.qmd", "[the first chapter](01-first.qmd#sec-label)", "no more"
+    )
     output = root / "_book"
     output.mkdir()
     build_book(root, "reader", output)
-    quarto = BeautifulSoup((ROOT / "tests/data/quarto-sampler.html").read_text(encoding="utf-8"), "html.parser")
+    quarto = BeautifulSoup(
+        (ROOT / "tests/data/quarto-sampler.html").read_text(encoding="utf-8"), "html.parser"
+    )
     return quarto.main, page(output, "chapters/01-first.html").main
 
 
@@ -63,28 +73,58 @@ def label_places(main):
     return [tag["id"] for tag in main.find_all(id=re.compile(r"^(sec|fig|tbl|eq|exr)-[a-z]+$"))]
 
 
-@pytest.mark.parametrize("what", [
-    label_places,
-    lambda main: [(a["href"], words(a)) for a in main.select("a.quarto-xref")],
-    lambda main: [words(caption) for caption in main.find_all("figcaption")],
-    lambda main: [words(title) for title in main.select(".callout-title-container")],
-    lambda main: [[c for c in tag["class"] if re.fullmatch(r"callout-(note|tip|warning|important)", c)]
-                  for tag in main.select(".callout")],
-    lambda main: [words(tag) for tag in main.select(".header-section-number")],
-    lambda main: [words(tag) for tag in main.select("h2")],
-    lambda main: words(main.select_one("h1 .chapter-title")),
-    lambda main: [(words(tag.summary), tag.has_attr("open")) for tag in main.select("details.code-fold")],
-    lambda main: [[words(cell) for cell in table.find_all(["th", "td"])] for table in main.find_all("table")],
-    lambda main: [words(tag).strip() for tag in main.find_all("annotation")],
-    lambda main: [words(tag) for tag in main.select(".theorem-title")],
-    lambda main: [words(tag) for tag in main.select(".cell-output-stdout")],
-    lambda main: [(tag["data-cites"], words(tag)) for tag in main.select(".citation")],
-    lambda main: [(round(int(img["width"]), -1), round(int(img["height"]), -1)) for img in main.find_all("img")],
-    lambda main: [words(code) for code in main.select("code.sourceCode.python")],
-    lambda main: [words(note) for note in main.select("#footnotes li")],
-], ids=["labels", "references", "captions", "callout titles", "callout kinds", "section numbers", "sections", "title",
-        "code folding", "tables", "formulas", "exercises", "printed output", "citations", "figure sizes", "code",
-        "footnotes"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        label_places,
+        lambda main: [(a["href"], words(a)) for a in main.select("a.quarto-xref")],
+        lambda main: [words(caption) for caption in main.find_all("figcaption")],
+        lambda main: [words(title) for title in main.select(".callout-title-container")],
+        lambda main: [
+            [c for c in tag["class"] if re.fullmatch(r"callout-(note|tip|warning|important)", c)]
+            for tag in main.select(".callout")
+        ],
+        lambda main: [words(tag) for tag in main.select(".header-section-number")],
+        lambda main: [words(tag) for tag in main.select("h2")],
+        lambda main: words(main.select_one("h1 .chapter-title")),
+        lambda main: [
+            (words(tag.summary), tag.has_attr("open")) for tag in main.select("details.code-fold")
+        ],
+        lambda main: [
+            [words(cell) for cell in table.find_all(["th", "td"])]
+            for table in main.find_all("table")
+        ],
+        lambda main: [words(tag).strip() for tag in main.find_all("annotation")],
+        lambda main: [words(tag) for tag in main.select(".theorem-title")],
+        lambda main: [words(tag) for tag in main.select(".cell-output-stdout")],
+        lambda main: [(tag["data-cites"], words(tag)) for tag in main.select(".citation")],
+        lambda main: [
+            (round(int(img["width"]), -1), round(int(img["height"]), -1))
+            for img in main.find_all("img")
+        ],
+        lambda main: [words(code) for code in main.select("code.sourceCode.python")],
+        lambda main: [words(note) for note in main.select("#footnotes li")],
+    ],
+    ids=[
+        "labels",
+        "references",
+        "captions",
+        "callout titles",
+        "callout kinds",
+        "section numbers",
+        "sections",
+        "title",
+        "code folding",
+        "tables",
+        "formulas",
+        "exercises",
+        "printed output",
+        "citations",
+        "figure sizes",
+        "code",
+        "footnotes",
+    ],
+)
 def test_pages_say_what_quarto_says(sampler, what):
     quarto, ours = map(what, sampler)
     assert ours == quarto
@@ -98,10 +138,16 @@ def test_citations_lead_to_the_references_page(small_book):
 
 
 def test_appendices_and_other_chapters_are_referred_to_by_name(small_book):
-    found = {words(a): a["href"] for a in page(small_book / "_book", "chapters/02-second.html").select("a.quarto-xref")}
-    assert found == {"Chapter 1": "../chapters/01-first.html#sec-sampler", "Figure 1.1": "../chapters/01-first.html#fig-line",
-                     "Equation 1.1": "../chapters/01-first.html#eq-floor",
-                     "Appendix A": "../chapters/how-computed.html#sec-how-computed"}
+    found = {
+        words(a): a["href"]
+        for a in page(small_book / "_book", "chapters/02-second.html").select("a.quarto-xref")
+    }
+    assert found == {
+        "Chapter 1": "../chapters/01-first.html#sec-sampler",
+        "Figure 1.1": "../chapters/01-first.html#fig-line",
+        "Equation 1.1": "../chapters/01-first.html#eq-floor",
+        "Appendix A": "../chapters/how-computed.html#sec-how-computed",
+    }
 
 
 def test_function_names_stand_apart_in_formulas(small_book):
@@ -111,24 +157,33 @@ def test_function_names_stand_apart_in_formulas(small_book):
 
 
 def test_every_page_has_navigation(small_book):
-    for name, previous, following in [("index.html", None, "chapters/01-first.html"),
-                                      ("chapters/01-first.html", "../index.html", "../chapters/02-second.html"),
-                                      ("chapters/how-computed.html", "../references.html", None)]:
+    for name, previous, following in [
+        ("index.html", None, "chapters/01-first.html"),
+        ("chapters/01-first.html", "../index.html", "../chapters/02-second.html"),
+        ("chapters/how-computed.html", "../references.html", None),
+    ]:
         soup = page(small_book / "_book", name)
         assert len(soup.select(".chapters a")) == 5
         assert [a.get("aria-current") for a in soup.select(".chapters a")].count("page") == 1
         links = {a["rel"][0]: a["href"] for a in soup.select(".page-navigation a")}
-        assert links == {key: value for key, value in (("prev", previous), ("next", following)) if value}
+        assert links == {
+            key: value for key, value in (("prev", previous), ("next", following)) if value
+        }
 
 
 def test_difficulty_and_minutes_are_shown(small_book):
-    assert words(page(small_book / "_book", "chapters/01-first.html").select_one("#exr-count .effort")) == \
-        "★★☆ middling, about 5 minutes"
+    assert (
+        words(page(small_book / "_book", "chapters/01-first.html").select_one("#exr-count .effort"))
+        == "★★☆ middling, about 5 minutes"
+    )
 
 
 def test_chapters_link_their_notebooks(small_book, own_small_book):
     def links(folder):
-        return [a["href"] for a in page(folder, "chapters/01-first.html").select(".notebook-link a")]
+        return [
+            a["href"] for a in page(folder, "chapters/01-first.html").select(".notebook-link a")
+        ]
+
     assert links(small_book / "_book") == ["../downloads/01-first.ipynb"]
     assert not (small_book / "_book/downloads/solutions").exists()
     folder = build(own_small_book, "pandoc", "instructor")
@@ -139,7 +194,9 @@ def test_chapters_link_their_notebooks(small_book, own_small_book):
 def test_only_the_instructor_edition_shows_solutions(small_book, own_small_book):
     secret = "Seventeen thousand seven hundred and sixty"
     reader = (small_book / "_book/chapters/01-first.html").read_text()
-    assert secret not in reader and "right_answer_of_the_check" not in reader and "Exercise" in reader
+    assert (
+        secret not in reader and "right_answer_of_the_check" not in reader and "Exercise" in reader
+    )
     folder = build(own_small_book, "pandoc", "instructor")
     text = (folder / "chapters/01-first.html").read_text()
     assert secret in text and "right_answer_of_the_check" not in text
@@ -150,7 +207,9 @@ def test_search_index_is_a_plain_script_with_every_section(small_book):
     entries = json.loads(text.removeprefix("window.bookSearchIndex = ").rstrip().rstrip(";"))
     places = [place for _, _, place, _ in entries]
     assert "chapters/01-first.html#sec-label" in places and "index.html" in places
-    assert [place for _, _, place, body in entries if "pangolins" in body] == ["chapters/02-second.html"]
+    assert [place for _, _, place, body in entries if "pangolins" in body] == [
+        "chapters/02-second.html"
+    ]
 
 
 def test_the_book_is_cited_as_it_calls_itself():
@@ -162,52 +221,128 @@ def test_the_book_is_cited_as_it_calls_itself():
 
 
 def test_pages_say_what_they_are(small_book):
-    front, chapter = (page(small_book / "_book", name) for name in ("index.html", "chapters/01-first.html"))
+    front, chapter = (
+        page(small_book / "_book", name) for name in ("index.html", "chapters/01-first.html")
+    )
     book = read_config(small_book)["book"]
     assert front.select_one("meta[name=description]")["content"] == book["description"].strip()
     assert chapter.select_one("meta[name=description]")["content"] == "The first sentence says it."
     for each, to_root in ((front, ""), (chapter, "../")):
-        assert each.html["lang"] == "en" and each.select_one("meta[name=author]")["content"] == book["author"]
+        assert (
+            each.html["lang"] == "en"
+            and each.select_one("meta[name=author]")["content"] == book["author"]
+        )
         assert each.select_one("link[rel=icon]")["href"] == to_root + book["favicon"]
-        assert each.select_one("meta[property='og:image']")["content"] == to_root + book["cover-image"]
-        assert re.search(r"CC BY 4\.0, code MIT.*Version \S+, built 20\d\d-\d\d-\d\d", words(each.footer))
+        assert (
+            each.select_one("meta[property='og:image']")["content"] == to_root + book["cover-image"]
+        )
+        assert re.search(
+            r"CC BY 4\.0, code MIT.*Version \S+, built 20\d\d-\d\d-\d\d", words(each.footer)
+        )
         assert not each.select("link[rel=canonical]"), "no address is configured"
     assert front.select_one("img.cover")["alt"] == book["cover-image-alt"]
 
 
 def test_an_address_gives_canonical_links(own_small_book):
-    change(own_small_book / "_quarto.yml", "book:\n", "book:\n  site-url: https://example.org/book/\n")
+    change(
+        own_small_book / "_quarto.yml", "book:\n", "book:\n  site-url: https://example.org/book/\n"
+    )
     folder = build(own_small_book, "pandoc", "reader")
-    assert page(folder, "chapters/01-first.html").select_one("link[rel=canonical]")["href"] == \
-        "https://example.org/book/chapters/01-first.html"
+    assert (
+        page(folder, "chapters/01-first.html").select_one("link[rel=canonical]")["href"]
+        == "https://example.org/book/chapters/01-first.html"
+    )
 
 
 def test_an_unnumbered_page_refers_to_chapters_by_name(small_book):
     """As Quarto does: it numbers nothing there."""
     assert [words(a) for a in page(small_book / "_book", "index.html").select("a.quarto-xref")] == [
-        "1 Every construct once", "Appendix A — How it was computed"]
+        "1 Every construct once",
+        "Appendix A — How it was computed",
+    ]
 
 
-# -- What stops the build ------------------------------------------------------------------------------------------
+# -- What stops the build
+# ------------------------------------------------------------------------------------------
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, old, new, message", [
-    ("02-second", "plt.plot([2, 1])", "\nplt.no_such_thing()", r"02-second\.qmd:22: AttributeError"),
-    ("01-first", "used_module.COUNT`", "used_module.MISSING`", r"01-first\.qmd:\d+: .*AttributeError"),
-    ("01-first", "@fig-line,", "@fig-lien,", r"01-first\.qmd:\d+: @fig-lien refers to nothing"),
-    ("02-second", '#| fig-alt: "A falling line."\n', "", r"02-second\.qmd:\d+: the figure fig-second has no #\| fig-alt"),
-    ("02-second", "01-first.qmd#sec-label", "01-firts.qmd", r"02-second\.qmd:\d+: the link to 01-firts\.qmd"),
-    ("02-second", "print(pd", "from IPython.display import display, Markdown\ndisplay(Markdown('see @fig-none'))\nprint(pd",
-     r"@fig-none refers to nothing"),
-    ("02-second", "print(pd", "from IPython.display import display, Markdown\ndisplay(Markdown('![](no.png)'))\nprint(pd",
-     r"has no alt text"),
-    ("02-second", "print(pd", "from IPython.display import display, Markdown\ndisplay(Markdown('[x](no.html)'))\nprint(pd",
-     r"no\.html leads nowhere"),
-    ("02-second", "print(pd", "from IPython.display import display\ndisplay(pd.DataFrame({'a': [1]}))\nprint(pd",
-     r"02-second\.qmd:\d+: this cell shows HTML"),
-    ("02-second", "Beware", r"$\undefinedmacro{$ Beware", r"pandoc says"),
-], ids=["cell", "inline expression", "reference", "alt text", "link", "computed reference", "computed image", "computed link", "computed HTML",
-        "formula"])
+@pytest.mark.parametrize(
+    "name, old, new, message",
+    [
+        (
+            "02-second",
+            "plt.plot([2, 1])",
+            "\nplt.no_such_thing()",
+            r"02-second\.qmd:22: AttributeError",
+        ),
+        (
+            "01-first",
+            "used_module.COUNT`",
+            "used_module.MISSING`",
+            r"01-first\.qmd:\d+: .*AttributeError",
+        ),
+        ("01-first", "@fig-line,", "@fig-lien,", r"01-first\.qmd:\d+: @fig-lien refers to nothing"),
+        (
+            "02-second",
+            '#| fig-alt: "A falling line."\n',
+            "",
+            r"02-second\.qmd:\d+: the figure fig-second has no #\| fig-alt",
+        ),
+        (
+            "02-second",
+            "01-first.qmd#sec-label",
+            "01-firts.qmd",
+            r"02-second\.qmd:\d+: the link to 01-firts\.qmd",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            (
+                "from IPython.display import display, Markdown\ndisplay(Markdown('see"
+                " @fig-none'))\nprint(pd"
+            ),
+            r"@fig-none refers to nothing",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            (
+                "from IPython.display import display,"
+                " Markdown\ndisplay(Markdown('![](no.png)'))\nprint(pd"
+            ),
+            r"has no alt text",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            (
+                "from IPython.display import display,"
+                " Markdown\ndisplay(Markdown('[x](no.html)'))\nprint(pd"
+            ),
+            r"no\.html leads nowhere",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            "from IPython.display import display\ndisplay(pd.DataFrame({'a': [1]}))\nprint(pd",
+            r"02-second\.qmd:\d+: this cell shows HTML",
+        ),
+        ("02-second", "Beware", r"$\undefinedmacro{$ Beware", r"pandoc says"),
+    ],
+    ids=[
+        "cell",
+        "inline expression",
+        "reference",
+        "alt text",
+        "link",
+        "computed reference",
+        "computed image",
+        "computed link",
+        "computed HTML",
+        "formula",
+    ],
+)
 def test_a_fault_stops_the_build(own_small_book, name, old, new, message):
     change(own_small_book / f"chapters/{name}.qmd", old, new)
     with pytest.raises(BuildError, match=message):
@@ -217,17 +352,22 @@ def test_a_fault_stops_the_build(own_small_book, name, old, new, message):
 @pytest.mark.slow
 def test_a_failed_build_leaves_the_last_good_one(own_small_book):
     before = (own_small_book / "_book/index.html").read_bytes()
-    change(own_small_book / "chapters/02-second.qmd", "print(pd", "raise ValueError('no')\nprint(pd")
+    change(
+        own_small_book / "chapters/02-second.qmd", "print(pd", "raise ValueError('no')\nprint(pd"
+    )
     with pytest.raises(BuildError, match="ValueError: no"):
         build(own_small_book, "pandoc", "reader")
     assert (own_small_book / "_book/index.html").read_bytes() == before
     assert not list(own_small_book.glob("_book-partial-*"))
 
 
-@pytest.mark.parametrize("variable, value, call, message", [
-    ("BOOK_ENGINE", "latex", choose_engine, "'latex'; allowed are: quarto, pandoc"),
-    ("QUARTO_PROFILE", "teacher", choose_edition, "'teacher'; allowed are: reader, instructor"),
-])
+@pytest.mark.parametrize(
+    "variable, value, call, message",
+    [
+        ("BOOK_ENGINE", "latex", choose_engine, "'latex'; allowed are: quarto, pandoc"),
+        ("QUARTO_PROFILE", "teacher", choose_edition, "'teacher'; allowed are: reader, instructor"),
+    ],
+)
 def test_a_bad_setting_lists_the_choices(monkeypatch, variable, value, call, message):
     monkeypatch.setenv(variable, value)
     with pytest.raises(BuildError, match=message):
@@ -244,12 +384,18 @@ def test_asking_for_quarto_without_it_is_said(monkeypatch):
 
 
 def test_the_command_ends_with_an_error_status():
-    done = subprocess.run([sys.executable, "-m", "tools.build"], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "BOOK_ENGINE": "latex"})
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.build"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "BOOK_ENGINE": "latex"},
+    )
     assert done.returncode == 1 and "allowed are: quarto, pandoc" in done.stderr
 
 
-# -- What runs again -----------------------------------------------------------------------------------------------
+# -- What runs again
+# -----------------------------------------------------------------------------------------------
 
 BOTH = ["chapters/01-first.qmd", "chapters/02-second.qmd"]
 APPENDIX = ["chapters/how-computed.qmd"]  # never frozen
@@ -257,7 +403,11 @@ APPENDIX = ["chapters/how-computed.qmd"]  # never frozen
 
 @pytest.mark.slow
 def test_prose_and_what_a_chapter_does_not_use_run_nothing(own_small_book, capsys):
-    change(own_small_book / "chapters/01-first.qmd", "The first sentence says it.", "The first sentence says more.")
+    change(
+        own_small_book / "chapters/01-first.qmd",
+        "The first sentence says it.",
+        "The first sentence says more.",
+    )
     change(own_small_book / "chapters/01-first.qmd", "A line that rises.", "A line that climbs.")
     change(own_small_book / "unrelated_module.py", "8", "9")
     change(own_small_book / "data/unrelated.csv", "3", "4")
@@ -267,14 +417,32 @@ def test_prose_and_what_a_chapter_does_not_use_run_nothing(own_small_book, capsy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path, old, new, again, shown", [
-    ("used_module.py", "7", "11", BOTH[:1], "a count: 11."),
-    ("data/numbers.csv", "1,2", "1,3", BOTH[:1], "The numbers rise from 1 to 3, see Figure 1.1."),
-    ("lab/page/record.py", '"""', '"""About. ', BOTH, "a count: 7."),
-    ("chapters/02-second.qmd", "[2, 1]", "[3, 1]", BOTH[1:], "a count: 7."),
-    ("chapters/01-first.qmd", "`{python} 1 + 2`", "`{python} 1 + 3`", BOTH[:1], "a computed number: 4."),
-], ids=["module", "data", "recorder", "cell", "inline expression"])
-def test_what_changed_runs_again_and_nothing_else(own_small_book, capsys, path, old, new, again, shown):
+@pytest.mark.parametrize(
+    "path, old, new, again, shown",
+    [
+        ("used_module.py", "7", "11", BOTH[:1], "a count: 11."),
+        (
+            "data/numbers.csv",
+            "1,2",
+            "1,3",
+            BOTH[:1],
+            "The numbers rise from 1 to 3, see Figure 1.1.",
+        ),
+        ("lab/page/record.py", '"""', '"""About. ', BOTH, "a count: 7."),
+        ("chapters/02-second.qmd", "[2, 1]", "[3, 1]", BOTH[1:], "a count: 7."),
+        (
+            "chapters/01-first.qmd",
+            "`{python} 1 + 2`",
+            "`{python} 1 + 3`",
+            BOTH[:1],
+            "a computed number: 4.",
+        ),
+    ],
+    ids=["module", "data", "recorder", "cell", "inline expression"],
+)
+def test_what_changed_runs_again_and_nothing_else(
+    own_small_book, capsys, path, old, new, again, shown
+):
     change(own_small_book / path, old, new)
     assert sorted(build_quietly(own_small_book, capsys)) == sorted(again + APPENDIX)
     assert shown in words(page(own_small_book / "_book", "chapters/01-first.html").main)
@@ -283,17 +451,24 @@ def test_what_changed_runs_again_and_nothing_else(own_small_book, capsys, path, 
 @pytest.mark.slow
 def test_what_ran_again_does_not_run_a_third_time(own_small_book, capsys):
     change(own_small_book / "used_module.py", "7", "11")
-    assert [build_quietly(own_small_book, capsys) for _ in range(2)] == [BOTH[:1] + APPENDIX, APPENDIX]
+    assert [build_quietly(own_small_book, capsys) for _ in range(2)] == [
+        BOTH[:1] + APPENDIX,
+        APPENDIX,
+    ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spoil", [
-    lambda root: (root / "_record/01-first.json").unlink(),
-    lambda root: (root / "_record/01-first.json").write_text('{"chapter": '),
-    lambda root: (root / "_cache/pandoc/01-first.json").unlink(),
-    lambda root: change(root / "_cache/pandoc/01-first.ipynb", "folded [1", "forged [1"),
-    lambda root: os.environ.__setitem__("BOOK_RUNS", "fresh"),
-], ids=["no record", "truncated record", "no snapshot", "altered outputs", "other setting"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda root: (root / "_record/01-first.json").unlink(),
+        lambda root: (root / "_record/01-first.json").write_text('{"chapter": '),
+        lambda root: (root / "_cache/pandoc/01-first.json").unlink(),
+        lambda root: change(root / "_cache/pandoc/01-first.ipynb", "folded [1", "forged [1"),
+        lambda root: os.environ.__setitem__("BOOK_RUNS", "fresh"),
+    ],
+    ids=["no record", "truncated record", "no snapshot", "altered outputs", "other setting"],
+)
 def test_a_result_without_a_sound_record_is_not_used(own_small_book, capsys, monkeypatch, spoil):
     monkeypatch.setenv("BOOK_RUNS", "")
     spoil(own_small_book)
@@ -314,21 +489,36 @@ def test_the_guard_drops_quartos_frozen_results_too(own_small_book):
         frozen[stem] = own_small_book / f"_freeze/chapters/{stem}/execute-results/{format}.json"
         frozen[stem].parent.mkdir(parents=True, exist_ok=True)
         frozen[stem].write_text('{"hash": "x"}')
-    subprocess.run([sys.executable, "tools/render_hooks.py", "after"], cwd=own_small_book, check=True)
+    subprocess.run(
+        [sys.executable, "tools/render_hooks.py", "after"], cwd=own_small_book, check=True
+    )
     assert drop_stale_results(own_small_book) == []
     change(own_small_book / "used_module.py", "7", "11")
-    done = subprocess.run([sys.executable, "tools/render_hooks.py", "before"], cwd=own_small_book, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "tools/render_hooks.py", "before"],
+        cwd=own_small_book,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     assert "01-first runs again: used_module.py has changed" in done.stdout
     assert not list(frozen["01-first"].parent.iterdir()) and frozen["02-second"].exists()
     assert {result.stem for result in list_results(own_small_book)} == {"02-second"}
 
 
 def test_a_second_build_takes_seconds(own_small_book):
-    done = subprocess.run([sys.executable, "-X", "importtime", "-c", "import tools.build"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import tools.build"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert "torch" not in done.stderr, "the build itself needs no torch: importing it costs seconds"
 
 
-# -- Reading sources -----------------------------------------------------------------------------------------------
+# -- Reading sources
+# -----------------------------------------------------------------------------------------------
+
 
 def test_cells_and_expressions_are_found_with_their_lines(small_book):
     chapter = read_chapter(small_book / "chapters/01-first.qmd")
@@ -336,13 +526,19 @@ def test_cells_and_expressions_are_found_with_their_lines(small_book):
     assert [lines[cell.line - 1] for cell in chapter.cells] == ["```{python}"] * len(chapter.cells)
     assert chapter.cells[1].options["label"] == "fig-line"
     assert lines[chapter.cells[1].first_code_line - 1].startswith("import matplotlib")
-    assert [e for part in chapter.parts if hasattr(part, "expressions") for e in part.expressions] == \
-        ['f"{17760:,}"', "used_module.COUNT", "1 + 2"]
+    assert [
+        e for part in chapter.parts if hasattr(part, "expressions") for e in part.expressions
+    ] == ['f"{17760:,}"', "used_module.COUNT", "1 + 2"]
 
 
-@pytest.mark.parametrize("text, message", [("```{python}\n1\n", ":1: this code block is never closed"),
-                                           ("x\n```{python}\n#| label: [\n```\n", ":3: this is not YAML"),
-                                           ("---\nx: 1\n", ":1: the front matter is not closed")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("```{python}\n1\n", ":1: this code block is never closed"),
+        ("x\n```{python}\n#| label: [\n```\n", ":3: this is not YAML"),
+        ("---\nx: 1\n", ":1: the front matter is not closed"),
+    ],
+)
 def test_unreadable_sources_are_named(tmp_path, text, message):
     (tmp_path / "a.qmd").write_text(text)
     with pytest.raises(SourceError, match=message):
@@ -352,29 +548,47 @@ def test_unreadable_sources_are_named(tmp_path, text, message):
 def test_text_values_are_escaped_and_markdown_is_not():
     class Output(dict):
         output_type = "display_data"
-    values = {"0": {"data": {"text/plain": "'a*b'"}}, "1": {"data": {"text/plain": "0.5"}},
-              "2": {"data": {"text/plain": "<Markdown>", "text/markdown": "*b*"}}}
-    bar = Output(data={"text/plain": "100%"})                  # of an expression that trains
-    assert inline_values([bar, Output(data={"application/json": values})]) == [r"a\*b", "0.5", "*b*"]
+
+    values = {
+        "0": {"data": {"text/plain": "'a*b'"}},
+        "1": {"data": {"text/plain": "0.5"}},
+        "2": {"data": {"text/plain": "<Markdown>", "text/markdown": "*b*"}},
+    }
+    bar = Output(data={"text/plain": "100%"})  # of an expression that trains
+    assert inline_values([bar, Output(data={"application/json": values})]) == [
+        r"a\*b",
+        "0.5",
+        "*b*",
+    ]
 
 
 def test_the_real_table_of_contents_is_read(small_book):
     pages = list_pages(small_book, read_config(small_book))
-    assert [(p.stem, p.number) for p in pages] == [("index", None), ("01-first", "1"), ("02-second", "2"),
-                                                   ("references", None), ("how-computed", "A")]
+    assert [(p.stem, p.number) for p in pages] == [
+        ("index", None),
+        ("01-first", "1"),
+        ("02-second", "2"),
+        ("references", None),
+        ("how-computed", "A"),
+    ]
 
 
-# -- With Quarto, where it is ---------------------------------------------------------------------------------------
+# -- With Quarto, where it is
+# ---------------------------------------------------------------------------------------
+
 
 @needs_quarto
 def test_quarto_builds_the_same_book(own_small_book, small_book, capsys):
     folder = build(own_small_book, "quarto", "reader")
     for name in ("chapters/01-first.html", "chapters/02-second.html", "chapters/how-computed.html"):
         theirs, ours = page(folder, name).main, page(small_book / "_book", name).main
-        for what in (label_places, lambda m: [words(a) for a in m.select("a.quarto-xref")],
-                     lambda m: [words(c) for c in m.find_all("figcaption")],
-                     lambda m: [words(c) for c in m.select(".effort, .theorem-title")],
-                     lambda m: [a["href"] for a in m.select(".notebook-link a")]):
+        for what in (
+            label_places,
+            lambda m: [words(a) for a in m.select("a.quarto-xref")],
+            lambda m: [words(c) for c in m.find_all("figcaption")],
+            lambda m: [words(c) for c in m.select(".effort, .theorem-title")],
+            lambda m: [a["href"] for a in m.select(".notebook-link a")],
+        ):
             assert what(theirs) == what(ours)
 
 

@@ -1,4 +1,6 @@
-"""What a user's environment holds does not change a page, keep it from being made, or lead pip past `.venv`."""
+"""What a user's environment holds does not change a page, keep it from being made, or lead pip past
+`.venv`."""
+
 import asyncio
 import errno
 import json
@@ -18,14 +20,27 @@ from tools import build, execute, serve
 from tools.environment import kernel_environment, pip_environment, program_environment
 
 ROOT = Path(__file__).resolve().parents[2]
-HOSTILE = {"PYTHONSTARTUP": "/nowhere/start.py", "PYTHONHOME": "/nowhere", "PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "2",
-           "PYTHONSAFEPATH": "1", "JUPYTER_PREFER_ENV_PATH": "0", "MPLBACKEND": "agg", "VIRTUAL_ENV": "/nowhere",
-           "CONDA_PREFIX": "/nowhere", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "LANG": "C", "LC_ALL": "C"}
+HOSTILE = {
+    "PYTHONSTARTUP": "/nowhere/start.py",
+    "PYTHONHOME": "/nowhere",
+    "PYTHONWARNINGS": "error",
+    "PYTHONOPTIMIZE": "2",
+    "PYTHONSAFEPATH": "1",
+    "JUPYTER_PREFER_ENV_PATH": "0",
+    "MPLBACKEND": "agg",
+    "VIRTUAL_ENV": "/nowhere",
+    "CONDA_PREFIX": "/nowhere",
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "LANG": "C",
+    "LC_ALL": "C",
+}
 LOOK = """
 import os, sys, matplotlib, lab
 import matplotlib.pyplot as plt
 assert sys.executable == EXECUTABLE and lab.__file__.startswith(ROOT) and __debug__
-assert plt.rcParams["lines.linewidth"] == 1.5 and "started" not in globals() and sys.getfilesystemencoding() == "utf-8"
+assert plt.rcParams["lines.linewidth"] == 1.5 and "started" not in globals()
+assert sys.getfilesystemencoding() == "utf-8"
 print("as ever: ä", matplotlib.get_backend())
 """
 
@@ -34,17 +49,27 @@ print("as ever: ä", matplotlib.get_backend())
 def hostile(tmp_path, monkeypatch):
     """A shell in which about everything is set that could lead a kernel astray."""
     home = tmp_path / "home"
-    for place, text in {"elsewhere/lab/__init__.py": "raise ImportError('another lab')", "style/matplotlibrc": "lines.linewidth: 9",
-                        "home/.config/matplotlib/matplotlibrc": "lines.linewidth: 9",
-                        "ipython/profile_default/startup/00-start.py": "started = True",
-                        "jupyter/kernels/python3/kernel.json": json.dumps({"argv": ["/bin/false"], "language": "python",
-                                                                          "display_name": "Python 3"})}.items():
+    for place, text in {
+        "elsewhere/lab/__init__.py": "raise ImportError('another lab')",
+        "style/matplotlibrc": "lines.linewidth: 9",
+        "home/.config/matplotlib/matplotlibrc": "lines.linewidth: 9",
+        "ipython/profile_default/startup/00-start.py": "started = True",
+        "jupyter/kernels/python3/kernel.json": json.dumps(
+            {"argv": ["/bin/false"], "language": "python", "display_name": "Python 3"}
+        ),
+    }.items():
         path = tmp_path / place
         path.parent.mkdir(parents=True)
         path.write_text(text)
     home.chmod(0o500)
-    for name, value in {**HOSTILE, "PYTHONPATH": str(tmp_path / "elsewhere"), "MATPLOTLIBRC": str(tmp_path / "style"), "HOME": str(home),
-                        "IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTER_PATH": str(tmp_path / "jupyter")}.items():
+    for name, value in {
+        **HOSTILE,
+        "PYTHONPATH": str(tmp_path / "elsewhere"),
+        "MATPLOTLIBRC": str(tmp_path / "style"),
+        "HOME": str(home),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "JUPYTER_PATH": str(tmp_path / "jupyter"),
+    }.items():
         monkeypatch.setenv(name, value)
     yield tmp_path
     home.chmod(0o700)
@@ -79,7 +104,9 @@ def test_kernels_talk_where_the_temporary_folder_is_deep(tmp_path, monkeypatch, 
     monkeypatch.setenv("TMPDIR", str(deep))
     monkeypatch.setattr(execute.tempfile, "tempdir", None)
     assert run("print(1 + 1)") == "2\n"
-    monkeypatch.setattr(execute, "short_temporary_folder", lambda: str(deep))          # where a system has no short one: TCP
+    monkeypatch.setattr(
+        execute, "short_temporary_folder", lambda: str(deep)
+    )  # where a system has no short one: TCP
     assert run("print(1 + 1)") == "2\n"
 
 
@@ -91,26 +118,59 @@ def test_a_folder_with_blanks_and_letters(tmp_path):
 
 
 def test_pip_installs_into_the_environment_from_wherever_it_takes_packages():
-    given = {"PIP_USER": "1", "PIP_TARGET": "/tmp/x", "PIP_INDEX_URL": "https://mirror.example/simple", "PYTHONPATH": "/x", "PATH": "/bin",
-             "PIP_REQUIRE_VIRTUALENV": "1", "BOOK_TORCH": "cpu"}
-    assert pip_environment(given) == {"PIP_INDEX_URL": given["PIP_INDEX_URL"], "PATH": "/bin", "BOOK_TORCH": "cpu", "PYTHONUTF8": "1",
-                                      "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    given = {
+        "PIP_USER": "1",
+        "PIP_TARGET": "/tmp/x",
+        "PIP_INDEX_URL": "https://mirror.example/simple",
+        "PYTHONPATH": "/x",
+        "PATH": "/bin",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "BOOK_TORCH": "cpu",
+    }
+    assert pip_environment(given) == {
+        "PIP_INDEX_URL": given["PIP_INDEX_URL"],
+        "PATH": "/bin",
+        "BOOK_TORCH": "cpu",
+        "PYTHONUTF8": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
 
 
 def test_threads_and_devices_stay_the_users():
-    given = {"OMP_NUM_THREADS": "2", "BOOK_DEVICE": "cpu", "BOOK_RUNS": "fresh", "CUDA_VISIBLE_DEVICES": "", "ATEN_CPU_CAPABILITY": "avx2"}
-    assert kernel_environment("p", given).items() >= given.items() and program_environment(given).items() >= given.items()
+    given = {
+        "OMP_NUM_THREADS": "2",
+        "BOOK_DEVICE": "cpu",
+        "BOOK_RUNS": "fresh",
+        "CUDA_VISIBLE_DEVICES": "",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    }
+    assert (
+        kernel_environment("p", given).items() >= given.items()
+        and program_environment(given).items() >= given.items()
+    )
     assert kernel_environment("p", {})["OMP_NUM_THREADS"] == "1"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="make and its shell")
 def test_make_does_not_pass_a_shells_settings_of_python_on(tmp_path):
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text() + "\nlook:\n\t@env\n")
-    done = subprocess.run(["make", "look"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, **HOSTILE})
-    assert done.returncode == 0 and "PYTHONOPTIMIZE" not in done.stdout and "PYTHONWARNINGS" not in done.stdout
+    done = subprocess.run(
+        ["make", "look"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **HOSTILE},
+    )
+    assert (
+        done.returncode == 0
+        and "PYTHONOPTIMIZE" not in done.stdout
+        and "PYTHONWARNINGS" not in done.stdout
+    )
 
 
-# -- Builds side by side, and what the system refuses ---------------------------------------------------------------
+# -- Builds side by side, and what the system refuses
+# ---------------------------------------------------------------
+
 
 def test_a_second_build_waits_for_the_first(tmp_path, capsys):
     order = []
@@ -128,16 +188,25 @@ def test_a_second_build_waits_for_the_first(tmp_path, capsys):
     order.append("first")
     first.release()
     thread.join(timeout=20)
-    assert order == ["first", "second"] and "another build of this book is running" in capsys.readouterr().out
+    assert (
+        order == ["first", "second"]
+        and "another build of this book is running" in capsys.readouterr().out
+    )
 
 
-def test_pages_are_put_in_place_at_once_and_a_failed_build_leaves_the_old_ones(tmp_path, monkeypatch):
+def test_pages_are_put_in_place_at_once_and_a_failed_build_leaves_the_old_ones(
+    tmp_path, monkeypatch
+):
     output = tmp_path / "_book"
-    monkeypatch.setattr(build, "build_book", lambda root, edition, aside: (aside / "index.html").write_text("new"))
+    monkeypatch.setattr(
+        build, "build_book", lambda root, edition, aside: (aside / "index.html").write_text("new")
+    )
     monkeypatch.setattr(build, "publish_notebooks", lambda *arguments: None)
     for _ in range(2):
         build.build_with_pandoc(tmp_path, "reader", output)
-        assert [path.name for path in tmp_path.iterdir()] == ["_book"] and (output / "index.html").read_text() == "new"
+        assert [path.name for path in tmp_path.iterdir()] == ["_book"] and (
+            output / "index.html"
+        ).read_text() == "new"
 
     def full(root, edition, aside):
         (aside / "index.html").write_text("half")
@@ -146,11 +215,19 @@ def test_pages_are_put_in_place_at_once_and_a_failed_build_leaves_the_old_ones(t
     monkeypatch.setattr(build, "build_book", full)
     with pytest.raises(OSError):
         build.build_with_pandoc(tmp_path, "reader", output)
-    assert [path.name for path in tmp_path.iterdir()] == ["_book"] and (output / "index.html").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["_book"] and (
+        output / "index.html"
+    ).read_text() == "new"
 
 
-@pytest.mark.parametrize("number, says", [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "cannot be written to"),
-                                          (errno.EACCES, "cannot be written to")])
+@pytest.mark.parametrize(
+    "number, says",
+    [
+        (errno.ENOSPC, "The disk is full"),
+        (errno.EROFS, "cannot be written to"),
+        (errno.EACCES, "cannot be written to"),
+    ],
+)
 def test_what_the_system_refuses_is_said_in_a_sentence(number, says, monkeypatch, tmp_path, capsys):
     def refuse(*arguments):
         raise OSError(number, os.strerror(number), "_book")

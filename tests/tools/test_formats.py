@@ -1,7 +1,9 @@
-"""The chapters in formats that are no pages (docx, EPUB, typst, LaTeX): pandoc, with the book's filter, makes them here.
+"""The chapters in formats that are no pages (docx, EPUB, typst, LaTeX): pandoc, with the book's
+filter, makes them here.
 
 Quarto takes the same filter for `quarto render --to docx` and the like.
 """
+
 import os
 import re
 import subprocess
@@ -18,14 +20,36 @@ FORMATS = ["docx", "epub", "typst", "latex", "html"]
 
 def text_of(root, source, format, folder, profile):
     """The text of the chapter in `format`: pandoc writes it, and reads it back."""
-    prose = "\n\n".join(part.text for part in read_chapter(root / source).parts if isinstance(part, Prose))
+    prose = "\n\n".join(
+        part.text for part in read_chapter(root / source).parts if isinstance(part, Prose)
+    )
     pandoc = [pypandoc.get_pandoc_path(), "--metadata", "title=A chapter"]
     made = folder / f"chapter.{format}"
-    subprocess.run([*pandoc, "-f", "markdown", "-t", format, "-s", "--lua-filter", ROOT / "tools/chapter.lua",
-                    "--syntax-highlighting=none", "-o", made], input=prose, encoding="utf-8", check=True,
-                   env={**os.environ, "QUARTO_PROFILE": profile})
-    return subprocess.run([*pandoc, "-f", format, "-t", "plain", "--wrap=none", made], capture_output=True, encoding="utf-8",
-                          check=True).stdout
+    subprocess.run(
+        [
+            *pandoc,
+            "-f",
+            "markdown",
+            "-t",
+            format,
+            "-s",
+            "--lua-filter",
+            ROOT / "tools/chapter.lua",
+            "--syntax-highlighting=none",
+            "-o",
+            made,
+        ],
+        input=prose,
+        encoding="utf-8",
+        check=True,
+        env={**os.environ, "QUARTO_PROFILE": profile},
+    )
+    return subprocess.run(
+        [*pandoc, "-f", format, "-t", "plain", "--wrap=none", made],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
 
 
 def secrets_of(root, source):
@@ -34,7 +58,7 @@ def secrets_of(root, source):
     of_checks, of_solutions = [], []
     for origin, line in list_secrets(root):
         if origin.startswith(f"{source}:"):
-            before = "\n".join(lines[:int(origin.rsplit(":", 1)[1])])
+            before = "\n".join(lines[: int(origin.rsplit(":", 1)[1])])
             is_check = before.rfind("content-hidden") > before.rfind("content-visible")
             (of_checks if is_check else of_solutions).append(line)
     return of_checks, of_solutions
@@ -51,14 +75,23 @@ def test_answers_are_told_in_no_format(small_book, tmp_path, format):
     assert of_checks == ["right_answer_of_the_check = 17760"] and len(of_solutions) == 2
     for profile in ("", "other"):
         text = text_of(small_book, "chapters/01-first.qmd", format, tmp_path, profile)
-        assert "How many has the model?" in text and "Look at the shapes" in text, "the exercise itself is there"
+        assert "How many has the model?" in text and "Look at the shapes" in text, (
+            "the exercise itself is there"
+        )
         assert told(of_checks + of_solutions, text) == []
     for profile in ("instructor", "draft,instructor"):
         text = text_of(small_book, "chapters/01-first.qmd", format, tmp_path, profile)
         assert told(of_solutions, text) == of_solutions and told(of_checks, text) == []
 
 
-@pytest.mark.parametrize("source", [page.source for page in list_pages(ROOT, read_config(ROOT)) if re.match(r"chapters/\d", page.source)])
+@pytest.mark.parametrize(
+    "source",
+    [
+        page.source
+        for page in list_pages(ROOT, read_config(ROOT))
+        if re.match(r"chapters/\d", page.source)
+    ],
+)
 def test_no_chapter_tells_its_answers(tmp_path, source):
     of_checks, of_solutions = secrets_of(ROOT, source)
     assert len(of_checks) > 5 and len(of_solutions) > 5
@@ -68,7 +101,22 @@ def test_no_chapter_tells_its_answers(tmp_path, source):
 
 
 def test_a_page_is_described_by_its_takeaway(small_book):
-    done = subprocess.run([pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "html", "-s", "--lua-filter", ROOT / "tools/chapter.lua",
-                           "--metadata", "title=A chapter"], capture_output=True, encoding="utf-8", check=True,
-                          input='::: {.callout-note title="Takeaway"}\nOf `5` runs, 3.5 % learn. And more.\n:::\n')
+    done = subprocess.run(
+        [
+            pypandoc.get_pandoc_path(),
+            "-f",
+            "markdown",
+            "-t",
+            "html",
+            "-s",
+            "--lua-filter",
+            ROOT / "tools/chapter.lua",
+            "--metadata",
+            "title=A chapter",
+        ],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        input='::: {.callout-note title="Takeaway"}\nOf `5` runs, 3.5 % learn. And more.\n:::\n',
+    )
     assert '<meta name="description" content="Of 5 runs, 3.5 % learn."' in done.stdout

@@ -1,4 +1,5 @@
 """The linter: each thing that it must refuse, with file and line; and a clean book."""
+
 import re
 
 import pytest
@@ -39,12 +40,25 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
     ("##### Too deep", "headings go down to ####"),
     ("## Section {.big}", r"allowed are \{#sec-x\} and \{\.unnumbered\}"),
     ("## Section {#part-x}", r"allowed are \{#sec-x\}"),
-    ("## Section {#sec-second}", "the label sec-second is given twice, first in chapters/02-second.qmd:1"),
-    ("## Section {#sec-label}", "the label sec-label is given twice, first in chapters/01-first.qmd"),
+    (
+        "## Section {#sec-second}",
+        "the label sec-second is given twice, first in chapters/02-second.qmd:1",
+    ),
+    (
+        "## Section {#sec-label}",
+        "the label sec-label is given twice, first in chapters/01-first.qmd",
+    ),
     ("Text {#fig-x}", "stands on nothing"),
     ("$$ x $$ {#formula}", "the label 'formula'; allowed here is eq-name"),
-    ("| a |\n|---|\n| 1 |\n\n: Caption {#table-x}", "the label 'table-x'; allowed here is tbl-name", 4),
-    ("See @fig-nothing.", "@fig-nothing refers to nothing; labels of that kind: fig-computed, fig-line, fig-second"),
+    (
+        "| a |\n|---|\n| 1 |\n\n: Caption {#table-x}",
+        "the label 'table-x'; allowed here is tbl-name",
+        4,
+    ),
+    (
+        "See @fig-nothing.",
+        "@fig-nothing refers to nothing; labels of that kind: fig-computed, fig-line, fig-second",
+    ),
     ("See @sec-nothing.", "@sec-nothing refers to nothing"),
     ("See @exr-nothing.", "@exr-nothing refers to nothing"),
     ("See -@fig-line.", "write @fig-line"),
@@ -60,43 +74,103 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
     (r"\newpage", "raw HTML or TeX"),
     ("An `{python} expression\nover lines`.", "an inline expression stands on one line"),
     ("```{python}\n#| fig-width: 3\nx = 1\n```", "the cell option fig-width; allowed are label", 1),
-    ("```{python}\nx = 1\nclaim(x)\ny = 2\n```", r"claim\(\.\.\.\) is not the last statement of its cell", 2),
+    (
+        "```{python}\nx = 1\nclaim(x)\ny = 2\n```",
+        r"claim\(\.\.\.\) is not the last statement of its cell",
+        2,
+    ),
     ("```{python}\npd.DataFrame({'a': [1]}).T\n```", "shows a bare DataFrame", 1),
-    ("```{python}\ncosts = edge_costs()\ncosts.assign(b=1).round(2)\n```", "shows a bare DataFrame", 2),
-    ("```{python}\ntable = pd.read_csv('x')\ntable[table['a'] > 1].head()\n```", "shows a bare DataFrame", 2),
-    ("```{python}\n#| code-fold: true\nx = '" + 84 * "x" + "'\n```", "visible code of 90 characters; 88 fit on a page", 2),
+    (
+        "```{python}\ncosts = edge_costs()\ncosts.assign(b=1).round(2)\n```",
+        "shows a bare DataFrame",
+        2,
+    ),
+    (
+        "```{python}\ntable = pd.read_csv('x')\ntable[table['a'] > 1].head()\n```",
+        "shows a bare DataFrame",
+        2,
+    ),
+    (
+        "```{python}\n#| code-fold: true\nx = '" + 84 * "x" + "'\n```",
+        "visible code of 90 characters; 88 fit on a page",
+        2,
+    ),
     ("```{python}\n#| echo: nope\nx = 1\n```", "echo: 'nope'; allowed is true or false", 1),
     ("```{python}\n#| code-fold: maybe\nx = 1\n```", "allowed is true, false or show", 1),
-    ("```{python}\n#| label: fig-new\n#| fig-alt: a\nx = 1\n```", r"the figure fig-new has no #\| fig-cap", 1),
-    ("```{python}\n#| label: fig-new\n#| fig-cap: a\nx = 1\n```", r"the figure fig-new has no #\| fig-alt", 1),
-    ("```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: ''\nx = 1\n```", r"has no #\| fig-alt", 1),
+    (
+        "```{python}\n#| label: fig-new\n#| fig-alt: a\nx = 1\n```",
+        r"the figure fig-new has no #\| fig-cap",
+        1,
+    ),
+    (
+        "```{python}\n#| label: fig-new\n#| fig-cap: a\nx = 1\n```",
+        r"the figure fig-new has no #\| fig-alt",
+        1,
+    ),
+    (
+        "```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: ''\nx = 1\n```",
+        r"has no #\| fig-alt",
+        1,
+    ),
     ("```{python}\n#| label: tbl-new\nx = 1\n```", r"the table tbl-new has no #\| tbl-cap", 1),
-    ("```{python}\n#| label: cell-new\nx = 1\n```", "the label 'cell-new'; allowed here is fig-name", 1),
-    ("```{python}\n#| tbl-cap: a\nx = 1\n```", r"tbl-cap belongs to a cell with #\| label: tbl-x", 1),
+    (
+        "```{python}\n#| label: cell-new\nx = 1\n```",
+        "the label 'cell-new'; allowed here is fig-name",
+        1,
+    ),
+    (
+        "```{python}\n#| tbl-cap: a\nx = 1\n```",
+        r"tbl-cap belongs to a cell with #\| label: tbl-x",
+        1,
+    ),
     ("```{python}\nplt.show()\n```", "this cell makes a figure"),
     ("```{python}\nshow_figure(plt.gcf(), 'fig-new')\n```", "this cell makes a figure"),
-    ("```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: b\nshow_figure(f(x), 'fig-old')\n```",
-     "stands in fig-new; the names are the same"),
-    ("::: {#fig-new}\n\n```{python}\nshow_figure(f, 'fig-new')\n```\n\nCaption.\n:::", r"has no #\| fig-alt", 2),
+    (
+        (
+            "```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: b\nshow_figure(f(x),"
+            " 'fig-old')\n```"
+        ),
+        "stands in fig-new; the names are the same",
+    ),
+    (
+        "::: {#fig-new}\n\n```{python}\nshow_figure(f, 'fig-new')\n```\n\nCaption.\n:::",
+        r"has no #\| fig-alt",
+        2,
+    ),
     ("::: {#fig-new}\n\n```{python}\n#| fig-alt: a\nx = 1\n```\n:::", "fig-new has no caption", 6),
     ("```{python}\nopen_chapter('03-third')\n```", 'it is "02-second"'),
-    ('::: {#exr-new difficulty="4" minutes="5"}\n:::', r"exr-new difficulty=\"4\" minutes=\"5\"\} is not on the list"),
+    (
+        '::: {#exr-new difficulty="4" minutes="5"}\n:::',
+        r"exr-new difficulty=\"4\" minutes=\"5\"\} is not on the list",
+    ),
     ("::: {#exr-new}\n:::", r"::: \{#exr-new\} is not on the list"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no starter"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no hint"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no check"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no solution"),
-    ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', r"the exercise 'new' has no ::: \{#sol-new\}"),
+    (
+        '::: {#exr-new difficulty="1" minutes="5"}\nx\n:::',
+        r"the exercise 'new' has no ::: \{#sol-new\}",
+    ),
     ('```{.python .check exercise="count"}\nx\n```', "a .check block stands in a"),
-    ('```{.python .check exercise="none"}\nx\n```', "for the exercise 'none', and this chapter has: none"),
+    (
+        '```{.python .check exercise="none"}\nx\n```',
+        "for the exercise 'none', and this chapter has: none",
+    ),
     ('```{.python .solution exercise="count"}\nx\n```', "a .solution block stands in a"),
     ("```{.python .starter}\nx\n```", "a starter stands in a"),
     ("::: {#sol-new}\nx\n:::", "a solution stands in a"),
 ]
 
 
-@pytest.mark.parametrize("case", ADDED, ids=[re.sub(r"[^\w{}#@.:=-]+", " ", case[0])[:40].strip() + f" {i}"
-                                             for i, case in enumerate(ADDED)])
+@pytest.mark.parametrize(
+    "case",
+    ADDED,
+    ids=[
+        re.sub(r"[^\w{}#@.:=-]+", " ", case[0])[:40].strip() + f" {i}"
+        for i, case in enumerate(ADDED)
+    ],
+)
 def test_refused(book, case):
     text, message, offset = (*case, 0)[:3]
     source = book / "chapters/02-second.qmd"
@@ -104,17 +178,33 @@ def test_refused(book, case):
     source.write_text(f"{before}\n{text}\n")
     line = before.count("\n") + 2 + offset
     complaints = lint_book(book)
-    assert [c for c in complaints if re.match(rf"chapters/02-second\.qmd:{line}: ", c) and re.search(message, c)], complaints
+    assert [
+        c
+        for c in complaints
+        if re.match(rf"chapters/02-second\.qmd:{line}: ", c) and re.search(message, c)
+    ], complaints
 
 
-ACCEPTED = ["A price of \\$5 and $a < b > c$.", "`<br>` and `@nobody` and `![x](y)` in code.", "An address: <https://example.org>.",
-            "A list:\n\n- one\n- two\n\n1. three", "> A quotation.", "Mail to someone@example.org.", "```text\n<br> @nobody {{< x >}}\n```",
-            "A [link](https://example.org) and [a section](01-first.qmd#sec-label).", "**Bold**, *italic*, x^2^, H~2~O.",
-            "$$\n\\begin{aligned}\na &= b @ c \\\\\n&< d\n\\end{aligned}\n$$ {#eq-long}\n\nSee @eq-long.",
-            "A sum: `{python} 1 + 1`.", "A [margin note with @fig-line]{.aside}.", "[@nanda2023progress, p. 3]",
-            '::: {.callout-important title="Statistical view"}\nText.\n:::', "#### A small heading",
-            "```{python}\nMarkdown(pd.DataFrame({'a': [1]}).to_markdown())\n```", "```{python}\npd.DataFrame({'a': [1]})['a'].sum()\n```",
-            "```{python}\ntable = pd.DataFrame({'a': [1]})\ntable = len(table)\ntable\n```"]
+ACCEPTED = [
+    "A price of \\$5 and $a < b > c$.",
+    "`<br>` and `@nobody` and `![x](y)` in code.",
+    "An address: <https://example.org>.",
+    "A list:\n\n- one\n- two\n\n1. three",
+    "> A quotation.",
+    "Mail to someone@example.org.",
+    "```text\n<br> @nobody {{< x >}}\n```",
+    "A [link](https://example.org) and [a section](01-first.qmd#sec-label).",
+    "**Bold**, *italic*, x^2^, H~2~O.",
+    "$$\n\\begin{aligned}\na &= b @ c \\\\\n&< d\n\\end{aligned}\n$$ {#eq-long}\n\nSee @eq-long.",
+    "A sum: `{python} 1 + 1`.",
+    "A [margin note with @fig-line]{.aside}.",
+    "[@nanda2023progress, p. 3]",
+    '::: {.callout-important title="Statistical view"}\nText.\n:::',
+    "#### A small heading",
+    "```{python}\nMarkdown(pd.DataFrame({'a': [1]}).to_markdown())\n```",
+    "```{python}\npd.DataFrame({'a': [1]})['a'].sum()\n```",
+    "```{python}\ntable = pd.DataFrame({'a': [1]})\ntable = len(table)\ntable\n```",
+]
 
 
 @pytest.mark.parametrize("text", ACCEPTED, ids=range(len(ACCEPTED)))
@@ -125,10 +215,16 @@ def test_accepted(book, text):
 
 
 def test_an_unnumbered_heading_is_linked_to_and_not_referred_to_by_number(book):
-    (book / "index.qmd").write_text("# Preface {.unnumbered #sec-preface}\n\nSee [above](#sec-preface).\n")
+    (book / "index.qmd").write_text(
+        "# Preface {.unnumbered #sec-preface}\n\nSee [above](#sec-preface).\n"
+    )
     assert lint_book(book) == []
     (book / "index.qmd").write_text("# Preface {.unnumbered #sec-preface}\n\nSee @sec-preface.\n")
-    assert [c for c in lint_book(book) if c.startswith("index.qmd:3: @sec-preface: that heading has no number")]
+    assert [
+        c
+        for c in lint_book(book)
+        if c.startswith("index.qmd:3: @sec-preface: that heading has no number")
+    ]
 
 
 def test_a_missing_chapter_is_named(book):
@@ -140,9 +236,15 @@ def test_files_that_the_book_does_not_read_are_mentioned(book):
     (book / "chapters/._01-first.qmd").write_bytes(b"\x00\x05\x16\x07\xb0\xff\xfe")
     (book / "chapters/01-first - Copy.qmd").write_text("# Copy")
     assert lint_book(book) == [] and [note.split(":")[0] for note in stray_files(book)] == [
-        "chapters/._01-first.qmd", "chapters/01-first - Copy.qmd"]
+        "chapters/._01-first.qmd",
+        "chapters/01-first - Copy.qmd",
+    ]
 
 
 def test_code_without_a_record_is_refused(book):
     (book / "index.qmd").write_text("# Preface {.unnumbered}\n\nText `{python} 1`.\n")
-    assert [c for c in lint_book(book) if c.startswith('index.qmd:1: a page that runs code says open_chapter("index")')]
+    assert [
+        c
+        for c in lint_book(book)
+        if c.startswith('index.qmd:1: a page that runs code says open_chapter("index")')
+    ]

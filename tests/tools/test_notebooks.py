@@ -1,4 +1,6 @@
-"""The notebooks: what they say, that nothing of a solution is in the readers', and that they run from anywhere."""
+"""The notebooks: what they say, that nothing of a solution is in the readers', and that they run
+from anywhere."""
+
 import asyncio
 import os
 import subprocess
@@ -11,7 +13,14 @@ from small_book import write_small_book
 
 from lab.exercises import read_exercises
 from tools.execute import run_notebook
-from tools.notebooks import (FIND_BOOK, HOW_TO_RUN, make_notebooks, split_blocks, without_record, write_notebooks)
+from tools.notebooks import (
+    FIND_BOOK,
+    HOW_TO_RUN,
+    make_notebooks,
+    split_blocks,
+    without_record,
+    write_notebooks,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
@@ -37,34 +46,69 @@ def all_text(notebook):
 def shown(cell):
     """What a computed paragraph shows: the Markdown of its last expression."""
     names = {}
-    exec("from IPython.display import Markdown\nimport types\nused_module = types.SimpleNamespace(COUNT=7)\n"
-         f"shown = {cell.source}", names)
+    exec(
+        "from IPython.display import Markdown\nimport types\nused_module ="
+        f" types.SimpleNamespace(COUNT=7)\nshown = {cell.source}",
+        names,
+    )
     return names["shown"].data
 
 
-# -- What they say -------------------------------------------------------------------------------------------------
+# -- What they say
+# -------------------------------------------------------------------------------------------------
+
 
 def test_a_notebook_for_each_numbered_chapter_and_no_other(project):
     assert list(make_notebooks(project, "reader")) == ["01-first", "02-second"]
 
 
-@pytest.mark.parametrize("expected", [
-    "# 1 Every construct once", "## 1.1 A section with a label",
-    "> **Takeaway**\n>\n> The first sentence says it.",
-    "<details><summary><b>Predict before you look</b></summary>\n\nA folded hint.\n\n</details>",
-    "**Figure 1.1.** A line that rises.", "**Table 1.1.** A small table.", "**Table 1.2.** A Markdown table",
-    "### Exercise 1.1: Count the parameters", "about 5 minutes", "(a side note)",
-    "Figure 1.1, Figure 1.2, Table 1.1, Table 1.2, Equation 1.1, Section 1.1 and Exercise 1.1",
-    r"L^{*} = \frac{5 \ln 10}{12}", "## References", "“Progress Measures for Grokking", "## Notes\n\n1.  A footnote.",
-])
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "# 1 Every construct once",
+        "## 1.1 A section with a label",
+        "> **Takeaway**\n>\n> The first sentence says it.",
+        (
+            "<details><summary><b>Predict before you look</b></summary>\n\nA folded"
+            " hint.\n\n</details>"
+        ),
+        "**Figure 1.1.** A line that rises.",
+        "**Table 1.1.** A small table.",
+        "**Table 1.2.** A Markdown table",
+        "### Exercise 1.1: Count the parameters",
+        "about 5 minutes",
+        "(a side note)",
+        "Figure 1.1, Figure 1.2, Table 1.1, Table 1.2, Equation 1.1, Section 1.1 and Exercise 1.1",
+        r"L^{*} = \frac{5 \ln 10}{12}",
+        "## References",
+        "“Progress Measures for Grokking",
+        "## Notes\n\n1.  A footnote.",
+    ],
+)
 def test_everything_reads_well_in_plain_jupyter(first, expected):
     assert expected in all_text(first).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_no_markup_of_the_sources_is_left(first):
-    text = "\n".join(cell.source for cell in first.cells if cell.cell_type == "markdown"
-                     or "computed-text" in cell.metadata.get("tags", []))
-    for leftover in (":::", "{#", "{.", "@fig", "@sec", "@nanda", "{python}", "^[", "[^", "xcell", "xexpression", "<!--"):
+    text = "\n".join(
+        cell.source
+        for cell in first.cells
+        if cell.cell_type == "markdown" or "computed-text" in cell.metadata.get("tags", [])
+    )
+    for leftover in (
+        ":::",
+        "{#",
+        "{.",
+        "@fig",
+        "@sec",
+        "@nanda",
+        "{python}",
+        "^[",
+        "[^",
+        "xcell",
+        "xexpression",
+        "<!--",
+    ):
         assert leftover not in text
     assert "#|" not in all_text(first) and "open_chapter(" not in all_text(first)
 
@@ -74,25 +118,47 @@ def test_computed_paragraphs_show_their_values(first):
     texts = [shown(cell) for cell in computed]
     assert "an inline result: 17,760 parameters; a count: 7." in " ".join(texts[0].split())
     assert "Nanda et al. (2023), a footnote,<sup>1</sup>" in texts[0] and r"$\ln 10$" in texts[0]
-    assert texts[1].strip().replace("\N{NO-BREAK SPACE}", " ") == "**Figure 1.2.** A caption with a computed number: 3."
+    assert (
+        texts[1].strip().replace("\N{NO-BREAK SPACE}", " ")
+        == "**Figure 1.2.** A caption with a computed number: 3."
+    )
     assert all(cell.metadata.jupyter.source_hidden for cell in computed)
 
 
 def test_percent_signs_braces_and_backslashes_survive(project):
     chapter = project / "chapters/02-second.qmd"
-    chapter.write_text(chapter.read_text() + '\nA share of `{python} f"{1:.0%}"` is 100 % of $\\{x\\}$ in {braces}.\n')
-    [cell] = [cell for cell in make_notebooks(project, "reader")["02-second"].cells if "A share of" in cell.source]
+    chapter.write_text(
+        chapter.read_text()
+        + '\nA share of `{python} f"{1:.0%}"` is 100 % of $\\{x\\}$ in {braces}.\n'
+    )
+    [cell] = [
+        cell
+        for cell in make_notebooks(project, "reader")["02-second"].cells
+        if "A share of" in cell.source
+    ]
     assert shown(cell).strip() == "A share of 100% is 100 % of $\\{x\\}$ in {braces}."
 
 
 def test_lists_fences_and_folds_stay_in_one_piece():
-    text = "Before.\n\n- one\n\n- two\n\n    more\n\n```\na\n\nb\n```\n\n<details>\n\nc\n\n</details>\n\nAfter."
-    assert split_blocks(text) == ["Before.", "- one\n\n- two\n\n    more", "```\na\n\nb\n```",
-                                  "<details>\n\nc\n\n</details>", "After."]
+    text = (
+        "Before.\n\n- one\n\n- two\n\n   "
+        " more\n\n```\na\n\nb\n```\n\n<details>\n\nc\n\n</details>\n\nAfter."
+    )
+    assert split_blocks(text) == [
+        "Before.",
+        "- one\n\n- two\n\n    more",
+        "```\na\n\nb\n```",
+        "<details>\n\nc\n\n</details>",
+        "After.",
+    ]
 
 
 def test_hidden_code_is_folded(first):
-    cell = next(cell for cell in first.cells if cell.source.startswith('print("folded"') or "numbers = [" in cell.source)
+    cell = next(
+        cell
+        for cell in first.cells
+        if cell.source.startswith('print("folded"') or "numbers = [" in cell.source
+    )
     assert cell.metadata.jupyter.source_hidden
 
 
@@ -105,10 +171,14 @@ def test_the_same_source_gives_the_same_bytes(project):
     assert again[0] == again[1]
 
 
-# -- Solutions -----------------------------------------------------------------------------------------------------
+# -- Solutions
+# --------------------------------------------------------------------------------------------------
+
 
 def test_small_book_readers_get_starters_and_instructors_solutions(project):
-    reader, instructor = (make_notebooks(project, edition)["01-first"] for edition in ("reader", "instructor"))
+    reader, instructor = (
+        make_notebooks(project, edition)["01-first"] for edition in ("reader", "instructor")
+    )
     for notebook in (reader, instructor):
         nbformat.validate(notebook)
         assert 'answer = ...\ncheck("count", answer)' in [cell.source for cell in notebook.cells]
@@ -131,7 +201,9 @@ def test_no_solution_is_in_a_readers_notebook(notebooks, stem):
     mine = [exercise for exercise in EXERCISES.values() if exercise.path.stem == stem]
     assert mine
     for exercise in mine:
-        starters = [cell.source for cell in reader.cells if "exercise" in cell.metadata.get("tags", [])]
+        starters = [
+            cell.source for cell in reader.cells if "exercise" in cell.metadata.get("tags", [])
+        ]
         assert exercise.starter.strip() in starters
         assert exercise.solution.strip() in [cell.source for cell in instructor.cells]
         for hidden in (exercise.solution, exercise.check):
@@ -142,7 +214,9 @@ def test_no_solution_is_in_a_readers_notebook(notebooks, stem):
     assert "judge =" not in all_text(reader) + all_text(instructor)
 
 
-# -- A reader's work -----------------------------------------------------------------------------------------------
+# -- A reader's work
+# -----------------------------------------------------------------------------------------------
+
 
 def write_and_answer(project):
     path = write_notebooks(project, project / "mine", ["reader"])[0]
@@ -177,13 +251,22 @@ def test_an_untouched_notebook_is_simply_renewed(project):
     assert not list(path.parent.glob(".*.part"))
 
 
-# -- Finding the book ----------------------------------------------------------------------------------------------
+# -- Finding the book
+# ----------------------------------------------------------------------------------------------
+
 
 def run_first_cell(folder, **environment):
     code = FIND_BOOK + "\nprint(check.__module__, Path.cwd())"
-    kept = {name: value for name, value in os.environ.items() if name not in ("BOOK_ROOT", "PYTHONPATH")}
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env={**kept, **environment}, capture_output=True,
-                          text=True)
+    kept = {
+        name: value for name, value in os.environ.items() if name not in ("BOOK_ROOT", "PYTHONPATH")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_the_first_cell_finds_the_book_from_a_folder_inside_it():
@@ -201,7 +284,9 @@ def test_the_first_cell_says_what_to_do_when_there_is_no_book(tmp_path):
     assert done.returncode and "BOOK_ROOT" in done.stderr and str(tmp_path.resolve()) in done.stderr
 
 
-# -- They run ------------------------------------------------------------------------------------------------------
+# -- They run
+# --------------------------------------------------------------------------------------------------
+
 
 def verdicts_of(cells):
     """label -> does the last verdict shown say right? From the outputs, as a reader sees them."""
@@ -222,24 +307,36 @@ def code_of(notebook):
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_the_notebook_runs_from_another_folder(notebooks, stem, tmp_path, monkeypatch):
-    """The readers' from top to bottom, then in the same kernel what only the instructors' has, for that takes half the
-    time. A failing cell raises here. Readers' starters are not right yet, instructors' solutions are."""
+    """The readers' from top to bottom, then in the same kernel what only the instructors' has, for
+    that takes half the time. A failing cell raises here. Readers' starters are not right yet,
+    instructors' solutions are."""
     monkeypatch.setenv("BOOK_ROOT", str(ROOT))
     notebook = nbformat.from_dict(notebooks["reader"][stem])
     everybodys, starters = code_of(notebook), len(notebook.cells)
-    solutions = [cell for cell in notebooks["instructor"][stem].cells
-                 if cell.cell_type == "code" and cell.source not in everybodys]
-    assert everybodys == [code for code in code_of(notebooks["instructor"][stem]) if code in everybodys]
+    solutions = [
+        cell
+        for cell in notebooks["instructor"][stem].cells
+        if cell.cell_type == "code" and cell.source not in everybodys
+    ]
+    assert everybodys == [
+        code for code in code_of(notebooks["instructor"][stem]) if code in everybodys
+    ]
     notebook.cells += [nbformat.from_dict(cell) for cell in solutions]
     record = ROOT / "_record" / f"{stem}.json"
     before = record.read_bytes() if record.exists() else None
     asyncio.run(run_notebook(notebook, tmp_path, timeout=600))
-    assert (record.read_bytes() if record.exists() else None) == before, "a notebook must leave no record"
+    assert (record.read_bytes() if record.exists() else None) == before, (
+        "a notebook must leave no record"
+    )
     mine = [label for label, exercise in EXERCISES.items() if exercise.path.stem == stem]
     assert verdicts_of(notebook.cells[:starters]) == dict.fromkeys(mine, False)
     assert verdicts_of(notebook.cells[starters:]) == dict.fromkeys(mine, True)
-    warned = [output.text for cell in notebook.cells for output in cell.get("outputs", [])
-              if output.output_type == "stream" and output.name == "stderr" and "Warning" in output.text]
+    warned = [
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr" and "Warning" in output.text
+    ]
     assert not warned
 
 

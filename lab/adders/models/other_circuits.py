@@ -1,15 +1,20 @@
-"""Two other adders set by hand, which do not carry from digit to digit: one right, one published as right that is not.
+"""Two other adders set by hand, which do not carry from digit to digit: one right, one published as
+right that is not.
 
-PrefixAdder, after fblissjr's 33: one layer, three heads. A head with the weights of place value sums all lower columns to
-    P_i = sum_{j<i} s_j 10^(j-i), s_j = X_j + Y_j; the carry into column i is the whole part of P_i. No digit already
-    written is used: its embedding is taken off by a head of its own.
-WholeSumAdder, after Litzenberger's 36: two layers, leading digit first. The first layer multiplies each digit by its
-    place; the second sums everything to what is left of a + b after the digits already written, and compares it with the
-    ten multiples 0.5, 1.5, ... 9.5 of the place. The nearest is the digit. (On the board as 100 %; see `sum_nines_pairs` in lab/ten_digits.)
-Both need float64: the answer is one part in 10^10. Sources: AdderBoard (Papailiopoulos 2026) and its entries; the code,
-and the count of the first, are this book's own.
-Letters: B sequences, T tokens, N sums.
+PrefixAdder, after fblissjr's 33: one layer, three heads. A head with the weights of place value
+sums all lower columns to
+    P_i = sum_{j<i} s_j 10^(j-i), s_j = X_j + Y_j; the carry into column i is the whole part of P_i.
+    No digit already written is used: its embedding is taken off by a head of its own.
+WholeSumAdder, after Litzenberger's 36: two layers, leading digit first. The first layer multiplies
+each digit by its
+    place; the second sums everything to what is left of a + b after the digits already written, and
+    compares it with the ten multiples 0.5, 1.5, ... 9.5 of the place. The nearest is the digit. (On
+    the board as 100 %; see `sum_nines_pairs` in lab/ten_digits.)
+Both need float64: the answer is one part in 10^10. Sources: AdderBoard (Papailiopoulos 2026) and
+its entries; the code, and the count of the first, are this book's own. Letters: B sequences, T
+tokens, N sums.
 """
+
 import functools
 import math
 from dataclasses import dataclass
@@ -20,24 +25,32 @@ import torch.nn.functional as F
 
 from _common import EOS, EQUALS, PLUS, check_settings, own_defaults, true_or_false, whole_number
 from lab.adders.models.micro_adder import check_tokens
-from lab.adders.ten_digits import DIGITS, FORMATS, LARGEST, Format, digits_of
+from lab.adders.ten_digits import DIGITS, FORMATS, Format, digits_of
 
-__all__ = "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder LeadingFirstFormat FALSIFIED".split()
+__all__ = (
+    "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder LeadingFirstFormat FALSIFIED".split()
+)
 
-FALSIFIED = (5193798811, 1806201129)       # found by a fork of the board: the published model writes 7000000000
+FALSIFIED = (
+    5193798811,
+    1806201129,
+)  # found by a fork of the board: the published model writes 7000000000
 DOUBLE = torch.float64
 
 
 @dataclass(frozen=True)
 class LeadingFirstFormat(Format):
-    """`<bos> X9..X0 + Y9..Y0 = Z10..Z0`, leading digit first throughout; <EOS> serves as <bos> and stands nowhere else."""
+    """`<bos> X9..X0 + Y9..Y0 = Z10..Z0`, leading digit first throughout; <EOS> serves as <bos> and
+    stands nowhere else."""
+
     reversed_operands: bool = False
     one_token_marks: bool = False
     prompt: int = 2 * DIGITS + 3
 
     def sequences(self, a, b):
-        """Whole sequences: two (N,) int64 tensors -> (N, 34) token ids. Raises ValueError outside 0..10^10 - 1."""
-        s = super().sequences(a, b)                            # (N, 34): X9..X0 + Y9..Y0 = Z0..Z10 <EOS>
+        """Whole sequences: two (N,) int64 tensors -> (N, 34) token ids. Raises ValueError outside
+        0..10^10 - 1."""
+        s = super().sequences(a, b)  # (N, 34): X9..X0 + Y9..Y0 = Z0..Z10 <EOS>
         start = torch.full((len(a), 1), EOS, dtype=torch.int64, device=a.device)
         return torch.cat([start, s[:, :22], s[:, 22:33].flip(1)], dim=1)
 
@@ -47,9 +60,11 @@ class LeadingFirstFormat(Format):
 
     def answer_pairs(self, model, a, b, batch_size=4096):
         """The sums as the model writes them: (N,) int64, -1 where it wrote no number."""
-        backwards = super().answer_pairs(model, a, b, batch_size)                  # read as if the ones came first
+        backwards = super().answer_pairs(model, a, b, batch_size)  # read as if the ones came first
         digits = digits_of(backwards.clamp(min=0), DIGITS + 1).flip(1)
-        return torch.where(backwards < 0, -1, (digits * 10 ** torch.arange(DIGITS + 1, device="cpu")).sum(1))
+        return torch.where(
+            backwards < 0, -1, (digits * 10 ** torch.arange(DIGITS + 1, device="cpu")).sum(1)
+        )
 
 
 FORMATS["leading first"] = LeadingFirstFormat()
@@ -65,8 +80,10 @@ def _numbers(module, counted=(), frozen=()):
 
 @dataclass(frozen=True)
 class PrefixConfig:
-    """window: how many lower columns the prefix head sees. With fewer than ten the adder is wrong exactly where a carry
-    ripples through as many columns as it sees, or more: a window of 4 passes the board's test with 10,007 of 10,010."""
+    """window: how many lower columns the prefix head sees. With fewer than ten the adder is wrong
+    exactly where a carry ripples through as many columns as it sees, or more: a window of 4 passes
+    the board's test with 10,007 of 10,010."""
+
     window: int = DIGITS
 
     format = "digits only"
@@ -80,13 +97,16 @@ class PrefixConfig:
 
 
 class PrefixAdder(nn.Module):
-    """Token ids in, logits of the next token out: (B, T) int64 -> (B, T, 10), T up to 33. Made with its weights.
+    """Token ids in, logits of the next token out: (B, T) int64 -> (B, T, 10), T up to 33. Made with
+    its weights.
 
-    A token d enters as (d, 0). Three heads with fixed scores, as in ALiBi: queries and keys are zero, what a head looks
-    at depends on the distance alone, or on the place of the key. (i) `pair`: the tokens 10 and 21 back, X_i and Y_i; half
-    of each, so the value is doubled. (ii) `prefix`: all lower columns with weights 10^(j-i), and `=` with the score
-    `anchor`, so large that the softmax divides by e^anchor as good as exactly; its value is multiplied by that again.
-    (iii) `cancel`: the row itself. Four hinges make two steps, [P >= 1] and [s + P >= 10], and the head is a parabola.
+    A token d enters as (d, 0). Three heads with fixed scores, as in ALiBi: queries and keys are
+    zero, what a head looks at depends on the distance alone, or on the place of the key. (i)
+    `pair`: the tokens 10 and 21 back, X_i and Y_i; half of each, so the value is doubled. (ii)
+    `prefix`: all lower columns with weights 10^(j-i), and `=` with the score `anchor`, so large
+    that the softmax divides by e^anchor as good as exactly; its value is multiplied by that again.
+    (iii) `cancel`: the row itself. Four hinges make two steps, [P >= 1] and [s + P >= 10], and the
+    head is a parabola.
     """
 
     max_seq_len, vocab_size = 33, 10
@@ -95,48 +115,68 @@ class PrefixAdder(nn.Module):
     def __init__(self, config=PrefixConfig()):
         super().__init__()
         self.config = config
-        _numbers(self, [("pair", [2.0]), ("slope", [math.log(10)]), ("anchor", [80.0]), ("cancel", [-1.0]),
-                        ("carry", [1 - 4e-11, 1 - 2e-11]),                 # P of at most 1 - 1e-10, or at least 1
-                        ("overflow", [10 - 4e-11, 10 - 2e-11]), ("size", [5e10, -5e11]), ("parabola", [2.0, -1.0])],
-                 [("lags", [10.0, 21.0]), ("ones", [0.0, 11.0]), ("equals", [21.0])])
+        _numbers(
+            self,
+            [
+                ("pair", [2.0]),
+                ("slope", [math.log(10)]),
+                ("anchor", [80.0]),
+                ("cancel", [-1.0]),
+                ("carry", [1 - 4e-11, 1 - 2e-11]),  # P of at most 1 - 1e-10, or at least 1
+                ("overflow", [10 - 4e-11, 10 - 2e-11]),
+                ("size", [5e10, -5e11]),
+                ("parabola", [2.0, -1.0]),
+            ],
+            [("lags", [10.0, 21.0]), ("ones", [0.0, 11.0]), ("equals", [21.0])],
+        )
 
     def scores(self, T):
         """The fixed scores of the three heads: (3, T, T), -inf where a row may not look."""
         t = torch.arange(T, device=self.slope.device, dtype=DOUBLE)
-        lag = t[:, None] - t                                                       # (T, T)
-        column = t[:, None] - self.equals                                          # i of the row that predicts Z_i
+        lag = t[:, None] - t  # (T, T)
+        column = t[:, None] - self.equals  # i of the row that predicts Z_i
         nowhere = torch.full_like(lag, -math.inf)
         itself = torch.where(lag == 0, 0.0, nowhere)
         pair = torch.where((lag == self.lags[0]) | (lag == self.lags[1]), 0.0, nowhere)
         prefix = nowhere.clone()
-        for first in self.ones:                                # X_j stands at j, Y_j at 11 + j
-            below = t - first - column                                             # j - i
-            seen = (t >= first) & (t < first + DIGITS) & (below < 0) & (below >= -self.config.window)
+        for first in self.ones:  # X_j stands at j, Y_j at 11 + j
+            below = t - first - column  # j - i
+            seen = (
+                (t >= first) & (t < first + DIGITS) & (below < 0) & (below >= -self.config.window)
+            )
             prefix = torch.where(seen, self.slope * below, prefix)
         prefix = torch.where(t == self.equals, self.anchor, prefix).masked_fill(lag < 0, -math.inf)
         heads = torch.stack([pair, prefix, itself])
-        return torch.where(heads.isneginf().all(-1, keepdim=True), itself, heads)  # rows before `=` have to look somewhere
+        return torch.where(
+            heads.isneginf().all(-1, keepdim=True), itself, heads
+        )  # rows before `=` have to look somewhere
 
     def trace(self, tokens):
         """(s_i, P_i, y) of every row and its logits: three (B, T) and (B, T, 10)."""
         check_tokens(tokens, self.vocab_size, self.max_seq_len)
-        d = tokens.to(DOUBLE)                                                      # (B, T)
+        d = tokens.to(DOUBLE)  # (B, T)
         pair, prefix, itself = (d @ w.mT for w in self.scores(tokens.shape[1]).softmax(-1))
-        s = d + self.pair * pair + self.cancel * itself                            # (B, T)
+        s = d + self.pair * pair + self.cancel * itself  # (B, T)
         P = self.anchor.exp() * prefix
-        carry, overflow = (F.relu(x[..., None] - at) for x, at in ((P, self.carry), (s + P, self.overflow)))
-        steps = torch.stack([carry[..., 0] - carry[..., 1], overflow[..., 0] - overflow[..., 1]], dim=-1)
-        y = s + steps @ self.size                                                  # (B, T): s + c - 10 [s + c >= 10]
+        carry, overflow = (
+            F.relu(x[..., None] - at) for x, at in ((P, self.carry), (s + P, self.overflow))
+        )
+        steps = torch.stack(
+            [carry[..., 0] - carry[..., 1], overflow[..., 0] - overflow[..., 1]], dim=-1
+        )
+        y = s + steps @ self.size  # (B, T): s + c - 10 [s + c >= 10]
         digits = torch.arange(10, device=d.device, dtype=DOUBLE)
         return s, P, y, self.parabola[0] * y[..., None] * digits + self.parabola[1] * digits**2
 
-    def forward(self, tokens):                                                     # (B, T)
-        return self.trace(tokens)[-1]                                              # (B, T, 10)
+    def forward(self, tokens):  # (B, T)
+        return self.trace(tokens)[-1]  # (B, T, 10)
 
 
 @dataclass(frozen=True)
 class WholeSumConfig:
-    """residual: does the second feed-forward layer add to the residual stream (as published) or replace it?"""
+    """residual: does the second feed-forward layer add to the residual stream (as published) or
+    replace it?"""
+
     residual: bool = True
 
     format = "leading first"
@@ -150,12 +190,14 @@ class WholeSumConfig:
 
 
 class WholeSumAdder(nn.Module):
-    """Token ids in, logits of the next digit out: (B, T) int64 -> (B, T, 10), T up to 33. Made with its 36 numbers.
+    """Token ids in, logits of the next digit out: (B, T) int64 -> (B, T, 10), T up to 33. Made with
+    its 36 numbers.
 
-    Coordinates: is it `=`, is it <bos>, + or =, 10 x digit, place, share; then ten candidates and the digit times its place.
-    Softmaxes have a 1 in the denominator. The last layer's logits overwrite the first ten coordinates, by adding: so the
-    candidates 0..4 stay in the logits of 5..9, a millionth of what is added. That moves the borders between the digits by
-    up to 5e-7 of their distance, and a sum whose next digits are 9999999... falls on the wrong side.
+    Coordinates: is it `=`, is it <bos>, + or =, 10 x digit, place, share; then ten candidates and
+    the digit times its place. Softmaxes have a 1 in the denominator. The last layer's logits
+    overwrite the first ten coordinates, by adding: so the candidates 0..4 stay in the logits of
+    5..9, a millionth of what is added. That moves the borders between the digits by up to 5e-7 of
+    their distance, and a sum whose next digits are 9999999... falls on the wrong side.
     """
 
     max_seq_len, vocab_size = 33, 14
@@ -166,11 +208,21 @@ class WholeSumAdder(nn.Module):
         self.config = config
         score = -40.0
         size = math.exp(score - math.log(10))
-        _numbers(self, [("digits", [10.0 * d for d in range(1, 10)]), ("flags", [1.0] * 4),      # `=` twice, <bos>, +
-                        ("query", [1.0]), ("key", [score + 1000, -1000.0]), ("values", [0.1 / size, -1.1 / size, 1.0]),
-                        ("gate", [1.0]), ("up", [(d + 0.5) * 1e12 for d in range(10)] + [1e10]),
-                        ("total", [100.0, 15.0]), ("fold", [1e4, -1e4, 100.0])],
-                 [("slope", math.log(10))])
+        _numbers(
+            self,
+            [
+                ("digits", [10.0 * d for d in range(1, 10)]),
+                ("flags", [1.0] * 4),  # `=` twice, <bos>, +
+                ("query", [1.0]),
+                ("key", [score + 1000, -1000.0]),
+                ("values", [0.1 / size, -1.1 / size, 1.0]),
+                ("gate", [1.0]),
+                ("up", [(d + 0.5) * 1e12 for d in range(10)] + [1e10]),
+                ("total", [100.0, 15.0]),
+                ("fold", [1e4, -1e4, 100.0]),
+            ],
+            [("slope", math.log(10))],
+        )
 
     def token_embeddings(self):
         """(14, 3): is it `=`, is it a mark, 10 x digit."""
@@ -180,32 +232,41 @@ class WholeSumAdder(nn.Module):
         return table
 
     def candidates(self, tokens):
-        """What is left of a + b, less each of the ten multiples of the row's place: (B, T, 10), in units of the layer."""
-        x = self.token_embeddings()[tokens]                                        # (B, T, 3)
+        """What is left of a + b, less each of the ten multiples of the row's place: (B, T, 10), in
+        units of the layer."""
+        x = self.token_embeddings()[tokens]  # (B, T, 3)
         T = tokens.shape[1]
         t = torch.arange(T, device=x.device, dtype=DOUBLE)
         future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
         lag = (t[:, None] - t).masked_fill(future, math.inf)
-        scores = self.query * (x[..., 1] * self.key[0] + self.key[1])[:, None] - self.slope * lag          # (B, T, T)
-        place = (_softmax1(scores) @ (x[..., 1] * self.values[0] + x[..., 0] * self.values[1])[..., None])[..., 0]
+        scores = (
+            self.query * (x[..., 1] * self.key[0] + self.key[1])[:, None] - self.slope * lag
+        )  # (B, T, T)
+        place = (
+            _softmax1(scores) @ (x[..., 1] * self.values[0] + x[..., 0] * self.values[1])[..., None]
+        )[..., 0]
         uniform = _softmax1(torch.zeros_like(lag).masked_fill(future, -math.inf))  # (T, T)
-        share = (x[..., 0] * self.values[2]) @ uniform.mT                          # (B, T): 1 / (t + 2) from `=` on
-        place = place[..., None]                                                   # (B, T, 1)
-        multiples = F.relu(share * self.gate)[..., None] * place * self.up[:10]    # negative: places of the answer are
-        worth = F.relu(x[..., 2]) * place[..., 0] * self.up[10]                    # (B, T)
-        left = (worth * self.total[0] + self.total[1]) @ uniform.mT                # (B, T)
+        share = (x[..., 0] * self.values[2]) @ uniform.mT  # (B, T): 1 / (t + 2) from `=` on
+        place = place[..., None]  # (B, T, 1)
+        multiples = (
+            F.relu(share * self.gate)[..., None] * place * self.up[:10]
+        )  # negative: places of the answer are
+        worth = F.relu(x[..., 2]) * place[..., 0] * self.up[10]  # (B, T)
+        left = (worth * self.total[0] + self.total[1]) @ uniform.mT  # (B, T)
         return multiples, left
 
-    def forward(self, tokens):                                                     # (B, T)
+    def forward(self, tokens):  # (B, T)
         check_tokens(tokens, self.vocab_size, self.max_seq_len)
         multiples, left = self.candidates(tokens)
-        distance = multiples + left[..., None]                                     # (B, T, 10)
+        distance = multiples + left[..., None]  # (B, T, 10)
         folded = (F.relu(distance * self.fold[0]) + F.relu(distance * self.fold[1])) * self.fold[2]
         if not self.config.residual:
             return -folded
-        stream = F.pad(distance[..., :5], (5, 0))              # the first five, flags and sums, favour no digit ...
-        stream[..., :5] = left[..., None]                      # ... but for what they share with the others
-        return -(stream + folded)                                                  # nearest: highest
+        stream = F.pad(
+            distance[..., :5], (5, 0)
+        )  # the first five, flags and sums, favour no digit ...
+        stream[..., :5] = left[..., None]  # ... but for what they share with the others
+        return -(stream + folded)  # nearest: highest
 
 
 def _softmax1(scores):

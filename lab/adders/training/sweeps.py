@@ -5,9 +5,12 @@ One folder per configuration, `data/fleets/<model>-<8 hex digits>`:
     outcomes.csv          one row per seed: how it ended, its scores on the test sets
     history.csv           one row per seed and evaluation on the validation stream
     weights.safetensors   the final weights of all seeds, stacked in the order of outcomes.csv
-    provenance.json       of each block of seeds: date, device, versions, seconds, code; and the SHA-256 of the other files
-A block in training keeps its whole state in `data/fleets/.partial/<configuration>/<seeds>.safetensors`.
+    provenance.json       of each block of seeds: date, device, versions, seconds, code; and the
+                          SHA-256 of the other files
+A block in training keeps its whole state in
+`data/fleets/.partial/<configuration>/<seeds>.safetensors`.
 """
+
 import dataclasses
 import io
 import json
@@ -26,118 +29,216 @@ from tqdm.auto import tqdm
 
 from _common import check_gradients, own_defaults, seed_numbers, whole_number, whole_numbers
 from lab import store
-from lab.page import record
-from lab.find_or_make import Wanted, find_or_make, python_command, runs_mode
-from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
 from lab.adders.models.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
-from lab.scale import at_most
 from lab.adders.models.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.adders.models.trainable_by_hand import NearHandSet
+from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
+from lab.find_or_make import Wanted, find_or_make, python_command, runs_mode
+from lab.page import record
+from lab.scale import at_most
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
 YOUR_FLEETS = store.YOUR_RUNS / "fleets"
-MODEL_CONFIGS = {cls.__name__: cls for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig,
-                                               NearHandSet)}
-CODE = store.code_hash([store.ROOT / "lab" / "adders" / f"{name}.py" for name in
-                        ("training/fleets", "gradients/position_only", "models/micro_adder", "models/rotary_adder",
-                         "models/small_transformer", "gradients/small_transformer_step", "ten_digits")])
-SEEDS_OF_ALL = ("data_seed", "weights_seed")       # settings of a FleetConfig beside its model and its recipe
-SUCCESS = 10_010                          # right answers on the board's test
-TINY = {"recipe": {"steps": 50, "evaluate_every": 50, "warmup_steps": 10, "tries": 2, "try_steps": 50}}         # see lab/scale.py
+MODEL_CONFIGS = {
+    cls.__name__: cls
+    for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig, NearHandSet)
+}
+CODE = store.code_hash(
+    [
+        store.ROOT / "lab" / "adders" / f"{name}.py"
+        for name in (
+            "training/fleets",
+            "gradients/position_only",
+            "models/micro_adder",
+            "models/rotary_adder",
+            "models/small_transformer",
+            "gradients/small_transformer_step",
+            "ten_digits",
+        )
+    ]
+)
+SEEDS_OF_ALL = (
+    "data_seed",
+    "weights_seed",
+)  # settings of a FleetConfig beside its model and its recipe
+SUCCESS = 10_010  # right answers on the board's test
+TINY = {
+    "recipe": {"steps": 50, "evaluate_every": 50, "warmup_steps": 10, "tries": 2, "try_steps": 50}
+}  # see lab/scale.py
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is stored of a configuration. `outcomes` has one row per seed, `history` one per seed and evaluation."""
+    """What is stored of a configuration. `outcomes` has one row per seed, `history` one per seed
+    and evaluation."""
+
     config: FleetConfig
     outcomes: pd.DataFrame
     history: pd.DataFrame
-    weights: dict                         # tensor name -> (seeds, ...), in the order of outcomes
+    weights: dict  # tensor name -> (seeds, ...), in the order of outcomes
     provenance: dict
     path: Path
 
     @property
     def successes(self):
-        """One boolean per row of outcomes: all 10,010 of the board's pairs right at the final step."""
+        """One boolean per row of outcomes: all 10,010 of the board's pairs right at the final
+        step."""
         return self.outcomes["board_right"] == SUCCESS
 
     def only(self, seeds):
-        """The same with these seeds only, in this order. Raises ValueError for a seed that is not stored."""
+        """The same with these seeds only, in this order. Raises ValueError for a seed that is not
+        stored."""
         seeds = whole_numbers("a seed", seeds)
         rows = {seed: row for row, seed in enumerate(self.outcomes["seed"])}
         missing = [seed for seed in seeds if seed not in rows]
         if missing:
-            raise ValueError(f"seeds {seeds_text(missing)} are not in {self.path.name}: it holds {seeds_text(rows)}")
+            raise ValueError(
+                f"seeds {seeds_text(missing)} are not in {self.path.name}: it holds"
+                f" {seeds_text(rows)}"
+            )
         chosen = [rows[seed] for seed in seeds]
-        return dataclasses.replace(self, outcomes=self.outcomes.iloc[chosen].reset_index(drop=True),
-                                   history=self.history[self.history["seed"].isin(seeds)].reset_index(drop=True),
-                                   weights={name: value[chosen] for name, value in self.weights.items()})
+        return dataclasses.replace(
+            self,
+            outcomes=self.outcomes.iloc[chosen].reset_index(drop=True),
+            history=self.history[self.history["seed"].isin(seeds)].reset_index(drop=True),
+            weights={name: value[chosen] for name, value in self.weights.items()},
+        )
 
     def model(self, seed):
-        """The trained model of a seed, in evaluation mode. Raises ValueError for a seed that is not stored."""
+        """The trained model of a seed, in evaluation mode. Raises ValueError for a seed that is not
+        stored."""
         seed = whole_number("seed", seed)
         rows = self.outcomes.index[self.outcomes["seed"] == seed]
         if not len(rows):
-            raise ValueError(f"seed {seed} is not in {self.path.name}: it holds {seeds_text(self.outcomes['seed'])}")
+            raise ValueError(
+                f"seed {seed} is not in {self.path.name}: it holds"
+                f" {seeds_text(self.outcomes['seed'])}"
+            )
         model = self.config.model.build(seed)
         learned = {name: value[rows[0]] for name, value in self.weights.items()}
-        model.load_state_dict(model.state_dict() | learned)                        # a hand-set circuit's state has frozen numbers too
+        model.load_state_dict(
+            model.state_dict() | learned
+        )  # a hand-set circuit's state has frozen numbers too
         return model.eval()
 
 
-# No published recipe: the first that reached 10,010 with 25 numbers. What it adds to the 57's is stated prior knowledge.
-ROTARY_RECIPE = Recipe(steps=30_000, final_lr=0.0, weight_decay=0.0, digit_stages=((3, 1_000), (6, 3_500)),
-                       carry_fade=(7_500, 22_500), carry_floor=0.2, lr_factors=(("S", 10.0),), nines_share=0.25,
-                       evaluate_every=1_000, stop_after_perfect=None)
+# No published recipe: the first that reached 10,010 with 25 numbers. What it adds to the 57's is
+# stated prior knowledge.
+ROTARY_RECIPE = Recipe(
+    steps=30_000,
+    final_lr=0.0,
+    weight_decay=0.0,
+    digit_stages=((3, 1_000), (6, 3_500)),
+    carry_fade=(7_500, 22_500),
+    carry_floor=0.2,
+    lr_factors=(("S", 10.0),),
+    nines_share=0.25,
+    evaluate_every=1_000,
+    stop_after_perfect=None,
+)
 
 
-# That of the designs with one step, which have no use for a curriculum of digits: all their rows are alike.
-STEP_RECIPE = Recipe(steps=12_000, batch_size=64, final_lr=0.0, warmup_steps=200, weight_decay=0.0, digit_stages=(),
-                     carry_share=0.3, carry_floor=0.3, lr_factors=(("S", 10.0), ("H", 10.0)), nines_share=0.25,
-                     evaluate_every=1_000, stop_after_perfect=None)
+# That of the designs with one step, which have no use for a curriculum of digits: all their rows
+# are alike.
+STEP_RECIPE = Recipe(
+    steps=12_000,
+    batch_size=64,
+    final_lr=0.0,
+    warmup_steps=200,
+    weight_decay=0.0,
+    digit_stages=(),
+    carry_share=0.3,
+    carry_floor=0.3,
+    lr_factors=(("S", 10.0), ("H", 10.0)),
+    nines_share=0.25,
+    evaluate_every=1_000,
+    stop_after_perfect=None,
+)
 
 
-# The 763's first pass, as its published code has it (its README leaves out warm-up, clipping and loss), and the 777's.
-# Both take a number of digits from 1 to the most for both operands, uniformly.
+# The 763's first pass, as its published code has it (its README leaves out warm-up, clipping and
+# loss), and the 777's. Both take a number of digits from 1 to the most for both operands,
+# uniformly.
 SMALL_TRANSFORMER_RECIPES = {
-    "763": Recipe(steps=400_000, batch_size=128, final_lr=0.002, warmup_steps=20_000, weight_decay=0.1, carry_share=0.0,
-                  digit_stages=((3, 20_000), (6, 60_000)), digit_counts="shared", stop_after_perfect=None),
-    "777": Recipe(steps=27_000, batch_size=512, final_lr=0.002, warmup_steps=1_350, weight_decay=0.01, carry_share=0.0,
-                  digit_stages=((3, 2_000), (6, 7_000)), digit_counts="shared", evaluate_every=500,
-                  stop_after_perfect=None),
+    "763": Recipe(
+        steps=400_000,
+        batch_size=128,
+        final_lr=0.002,
+        warmup_steps=20_000,
+        weight_decay=0.1,
+        carry_share=0.0,
+        digit_stages=((3, 20_000), (6, 60_000)),
+        digit_counts="shared",
+        stop_after_perfect=None,
+    ),
+    "777": Recipe(
+        steps=27_000,
+        batch_size=512,
+        final_lr=0.002,
+        warmup_steps=1_350,
+        weight_decay=0.01,
+        carry_share=0.0,
+        digit_stages=((3, 2_000), (6, 7_000)),
+        digit_counts="shared",
+        evaluate_every=500,
+        stop_after_perfect=None,
+    ),
 }
 
 
 def preset(name):
-    """The configuration of a model by name, with the recipe published for it, or else the 57's. Raises ValueError."""
+    """The configuration of a model by name, with the recipe published for it, or else the 57's.
+    Raises ValueError."""
     if name in SMALL_TRANSFORMERS:
         return FleetConfig(SMALL_TRANSFORMERS[name], SMALL_TRANSFORMER_RECIPES[name])
     if name in ROTARY_ADDERS:
-        return FleetConfig(ROTARY_ADDERS[name], STEP_RECIPE if ROTARY_ADDERS[name].window else ROTARY_RECIPE)
+        return FleetConfig(
+            ROTARY_ADDERS[name], STEP_RECIPE if ROTARY_ADDERS[name].window else ROTARY_RECIPE
+        )
     if name not in MICRO_ADDERS:
         known = ", ".join([*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS])
         raise ValueError(f"unknown model {name!r}: it may be one of {known}")
     recipe = Recipe()
     if name in ("74", "75"):
-        recipe = Recipe(steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000)
+        recipe = Recipe(
+            steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000
+        )
     return FleetConfig(MICRO_ADDERS[name], recipe)
 
 
 def changed(config, changes):
-    """A configuration with other settings: {name: value}. A name is one of the recipe's, "model." and one of the model's, or
-    "data_seed" or "weights_seed".
+    """A configuration with other settings: {name: value}. A name is one of the recipe's, "model."
+    and one of the model's, or "data_seed" or "weights_seed".
 
     Raises ValueError for an unknown name."""
-    known = {*SEEDS_OF_ALL, *(f.name for f in dataclasses.fields(config.recipe)),
-             *(f"model.{f.name}" for f in dataclasses.fields(config.model))}
+    known = {
+        *SEEDS_OF_ALL,
+        *(f.name for f in dataclasses.fields(config.recipe)),
+        *(f"model.{f.name}" for f in dataclasses.fields(config.model)),
+    }
     if not set(changes) <= known:
-        raise ValueError(f"{config.model.label} has no setting {sorted(set(changes) - known)}: it has {', '.join(sorted(known))}")
-    of_model = {name.removeprefix("model."): value for name, value in changes.items() if name.startswith("model.")}
+        raise ValueError(
+            f"{config.model.label} has no setting {sorted(set(changes) - known)}: it has"
+            f" {', '.join(sorted(known))}"
+        )
+    of_model = {
+        name.removeprefix("model."): value
+        for name, value in changes.items()
+        if name.startswith("model.")
+    }
     of_all = {name: value for name, value in changes.items() if name in SEEDS_OF_ALL}
-    of_recipe = {name: value for name, value in changes.items() if not name.startswith("model.") and name not in of_all}
-    return dataclasses.replace(config, **of_all, model=dataclasses.replace(config.model, **of_model),
-                               recipe=dataclasses.replace(config.recipe, **of_recipe))
+    of_recipe = {
+        name: value
+        for name, value in changes.items()
+        if not name.startswith("model.") and name not in of_all
+    }
+    return dataclasses.replace(
+        config,
+        **of_all,
+        model=dataclasses.replace(config.model, **of_model),
+        recipe=dataclasses.replace(config.recipe, **of_recipe),
+    )
 
 
 def sweep_name(config):
@@ -163,11 +264,18 @@ def _settings(config):
 def _config_of(settings):
     settings = dict(settings)
     model_class = MODEL_CONFIGS[settings.pop("model_class")]
-    return FleetConfig(**settings | {"model": model_class(**settings["model"]), "recipe": Recipe(**settings["recipe"])})
+    return FleetConfig(
+        **settings
+        | {
+            "model": model_class(**settings["model"]),
+            "recipe": Recipe(**settings["recipe"]),
+        }
+    )
 
 
 def read_sweep(config, folder=BOOK_FLEETS):
-    """What `folder` holds of a configuration, or None. Raises store.DamagedRun where a file was altered."""
+    """What `folder` holds of a configuration, or None. Raises store.DamagedRun where a file was
+    altered."""
     place = Path(folder) / sweep_name(config)
     return read_sweep_folder(place) if place.exists() else None
 
@@ -175,27 +283,39 @@ def read_sweep(config, folder=BOOK_FLEETS):
 def read_sweep_folder(place):
     """Read and check one sweep's folder. Raises store.DamagedRun."""
     place = Path(place)
-    files, provenance = store.read_folder(place, ("config.json", "outcomes.csv", "history.csv", "weights.safetensors"))
+    files, provenance = store.read_folder(
+        place, ("config.json", "outcomes.csv", "history.csv", "weights.safetensors")
+    )
     try:
         config = _config_of(json.loads(files["config.json"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise store.DamagedRun(f"stored sweep {place.name}: config.json is not understood: {error}") from None
+        raise store.DamagedRun(
+            f"stored sweep {place.name}: config.json is not understood: {error}"
+        ) from None
     if sweep_name(config) != place.name:
-        raise store.DamagedRun(f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
-                               f"{store.remedy_for(place)}")
+        raise store.DamagedRun(
+            f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
+            f"{store.remedy_for(place)}"
+        )
     tables = [pd.read_csv(io.BytesIO(files[name])) for name in ("outcomes.csv", "history.csv")]
     return Sweep(config, *tables, load_tensors(files["weights.safetensors"]), provenance, place)
 
 
 @own_defaults()
 def store_fleet(fleet, folder=BOOK_FLEETS):
-    """Add a finished fleet's seeds to the stored sweep of its configuration; returns the folder. Stored seeds stay."""
+    """Add a finished fleet's seeds to the stored sweep of its configuration; returns the folder.
+    Stored seeds stay."""
     config, folder = fleet.config, Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     name = sweep_name(config)
-    outcomes = fleet.outcomes().assign(seconds=round(fleet.seconds / len(fleet.seeds), 2), code=CODE)
+    outcomes = fleet.outcomes().assign(
+        seconds=round(fleet.seconds / len(fleet.seeds), 2), code=CODE
+    )
     history, weights = pd.DataFrame(fleet.history), fleet.weights()
-    block = {"seeds": seeds_text(fleet.seeds), **store.provenance_of(fleet.device, fleet.seconds, CODE)}
+    block = {
+        "seeds": seeds_text(fleet.seeds),
+        **store.provenance_of(fleet.device, fleet.seconds, CODE),
+    }
     with FileLock(folder / f".{name}.lock"):
         old = read_sweep(config, folder)
         blocks = [block]
@@ -203,48 +323,72 @@ def store_fleet(fleet, folder=BOOK_FLEETS):
             new = ~outcomes["seed"].isin(old.outcomes["seed"])
             fresh = torch.tensor(new.tolist())
             history = pd.concat([old.history, history[~history["seed"].isin(old.outcomes["seed"])]])
-            weights = {key: torch.cat([old.weights[key], value[fresh]]) for key, value in weights.items()}
+            weights = {
+                key: torch.cat([old.weights[key], value[fresh]]) for key, value in weights.items()
+            }
             outcomes = pd.concat([old.outcomes, outcomes[new]], ignore_index=True)
             blocks = old.provenance["blocks"] + blocks
         order = outcomes["seed"].argsort(kind="stable").tolist()
         weights = {key: value[order].contiguous() for key, value in weights.items()}
-        files = {"config.json": (json.dumps(_settings(config), indent=1) + "\n").encode(),
-                 "outcomes.csv": outcomes.iloc[order].to_csv(index=False, lineterminator="\n").encode(),
-                 "history.csv": history.sort_values(["seed", "step"]).to_csv(index=False, lineterminator="\n",
-                                                                             float_format="%.6g").encode(),
-                 "weights.safetensors": tensors_to_bytes(weights)}
+        files = {
+            "config.json": (json.dumps(_settings(config), indent=1) + "\n").encode(),
+            "outcomes.csv": outcomes.iloc[order].to_csv(index=False, lineterminator="\n").encode(),
+            "history.csv": (
+                history.sort_values(["seed", "step"])
+                .to_csv(index=False, lineterminator="\n", float_format="%.6g")
+                .encode()
+            ),
+            "weights.safetensors": tensors_to_bytes(weights),
+        }
         return store.write_folder(folder / name, files, {"blocks": blocks}, replace=True)
 
 
 def starting_weights(config, seeds, folder=BOOK_FLEETS):
-    """What seeds start from where their configuration says `start_from`: (seeds, P), else None. Raises ValueError."""
+    """What seeds start from where their configuration says `start_from`: (seeds, P), else None.
+    Raises ValueError."""
     if config.start_from is None:
         return None
-    places = [each / config.start_from for each in dict.fromkeys([Path(folder), BOOK_FLEETS]) if (each / config.start_from).is_dir()]
+    places = [
+        each / config.start_from
+        for each in dict.fromkeys([Path(folder), BOOK_FLEETS])
+        if (each / config.start_from).is_dir()
+    ]
     if not places:
         raise ValueError(f"there is no sweep {config.start_from!r} in {folder} to start from")
     place = places[0]
     earlier = read_sweep_folder(place)
     if earlier.config.model != config.model:
-        raise ValueError(f"{config.start_from} holds models of another configuration: {earlier.config.model}")
-    return torch.stack([torch.cat([p.detach().flatten() for p in earlier.model(seed).parameters()]) for seed in seeds])
+        raise ValueError(
+            f"{config.start_from} holds models of another configuration: {earlier.config.model}"
+        )
+    return torch.stack(
+        [
+            torch.cat([p.detach().flatten() for p in earlier.model(seed).parameters()])
+            for seed in seeds
+        ]
+    )
 
 
 def train_block(config, seeds, folder=BOOK_FLEETS, device="cpu", progress=True, threads=1):
-    """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its outcomes. What another
-    process has stored meanwhile is not trained again."""
+    """Train a block of seeds from its last checkpoint, or from the start, and store it; returns its
+    outcomes. What another process has stored meanwhile is not trained again."""
     seeds, stored = seed_numbers(seeds), read_sweep(config, folder)
     if stored is not None and set(seeds) <= set(stored.outcomes["seed"]):
         return stored.outcomes[stored.outcomes["seed"].isin(seeds)]
     if torch.device(device).type == "cpu":
         torch.set_num_threads(threads)
     checkpoint = Path(folder) / ".partial" / sweep_name(config) / f"{seeds_text(seeds)}.safetensors"
-    fleet = (Fleet.load(checkpoint, config, seeds, device) if checkpoint.exists() else
-             Fleet(config, seeds, device, starting_weights(config, seeds, folder)))
+    fleet = (
+        Fleet.load(checkpoint, config, seeds, device)
+        if checkpoint.exists()
+        else Fleet(config, seeds, device, starting_weights(config, seeds, folder))
+    )
     fleet.run(checkpoint, progress)
     store_fleet(fleet, folder)
     checkpoint.unlink(missing_ok=True)
-    outcomes = read_sweep(config, folder).outcomes             # as stored: measuring them a second time takes as long again
+    outcomes = read_sweep(
+        config, folder
+    ).outcomes  # as stored: measuring them a second time takes as long again
     return outcomes[outcomes["seed"].isin(seeds)]
 
 
@@ -258,11 +402,12 @@ def blocks_to_do(config, seeds, fleet_size, folder=BOOK_FLEETS):
         if set(begun) <= set(missing):
             blocks.append(begun)
             missing = [s for s in missing if s not in begun]
-    return blocks + [missing[i:i + fleet_size] for i in range(0, len(missing), fleet_size)]
+    return blocks + [missing[i : i + fleet_size] for i in range(0, len(missing), fleet_size)]
 
 
 def parse_seeds(text, inclusive=False):
-    """"0:100" is the seeds 0 to 99; "3,5,7:9" are 3, 5, 7 and 8. Raises ValueError for anything else."""
+    """ "0:100" is the seeds 0 to 99; "3,5,7:9" are 3, 5, 7 and 8. Raises ValueError for anything
+    else."""
     seeds = []
     for part in text.split(","):
         numbers = part.split(":")
@@ -276,17 +421,27 @@ def parse_seeds(text, inclusive=False):
 
 
 def sweep(config, seeds, fleet_size=16, n_jobs=1, folder=BOOK_FLEETS, device="cpu", progress=True):
-    """Train the seeds that `folder` lacks, `n_jobs` fleets side by side, and return the stored sweep.
+    """Train the seeds that `folder` lacks, `n_jobs` fleets side by side, and return the stored
+    sweep.
 
-    The work goes through joblib: inside `joblib.parallel_config(backend="dask")`, or "ray", a cluster takes it.
+    The work goes through joblib: inside `joblib.parallel_config(backend="dask")`, or "ray", a
+    cluster takes it.
     """
-    seeds, fleet_size, n_jobs = seed_numbers(seeds), whole_number("fleet_size", fleet_size, 1), whole_number("n_jobs", n_jobs)
+    seeds, fleet_size, n_jobs = (
+        seed_numbers(seeds),
+        whole_number("fleet_size", fleet_size, 1),
+        whole_number("n_jobs", n_jobs),
+    )
     check_gradients()
     blocks = blocks_to_do(config, seeds, fleet_size, folder)
-    jobs = (joblib.delayed(train_block)(config, block, folder, device, progress) for block in blocks)
+    jobs = (
+        joblib.delayed(train_block)(config, block, folder, device, progress) for block in blocks
+    )
     done = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")(jobs)
     successes = 0
-    with tqdm(total=sum(map(len, blocks)), unit="seed", desc=sweep_name(config), disable=not progress) as bar:
+    with tqdm(
+        total=sum(map(len, blocks)), unit="seed", desc=sweep_name(config), disable=not progress
+    ) as bar:
         for outcomes in done:
             successes += int((outcomes["board_right"] == SUCCESS).sum())
             bar.update(len(outcomes))
@@ -295,7 +450,8 @@ def sweep(config, seeds, fleet_size=16, n_jobs=1, folder=BOOK_FLEETS, device="cp
 
 
 def _with_seeds(config, seeds, *folders):
-    """The sweep with these seeds and no others, from the folders together; None where they lack one."""
+    """The sweep with these seeds and no others, from the folders together; None where they lack
+    one."""
     parts, missing = [], list(seeds)
     for folder in folders:
         stored = read_sweep(config, folder)
@@ -305,25 +461,39 @@ def _with_seeds(config, seeds, *folders):
             missing = [seed for seed in missing if seed not in held]
     if missing or not parts:
         return None
-    whole = parts[0] if len(parts) == 1 else dataclasses.replace(
-        parts[0], outcomes=pd.concat([part.outcomes for part in parts], ignore_index=True),
-        history=pd.concat([part.history for part in parts], ignore_index=True),
-        weights={name: torch.cat([part.weights[name] for part in parts]) for name in parts[0].weights},
-        provenance={"blocks": [block for part in parts for block in part.provenance["blocks"]]})
+    whole = (
+        parts[0]
+        if len(parts) == 1
+        else dataclasses.replace(
+            parts[0],
+            outcomes=pd.concat([part.outcomes for part in parts], ignore_index=True),
+            history=pd.concat([part.history for part in parts], ignore_index=True),
+            weights={
+                name: torch.cat([part.weights[name] for part in parts]) for name in parts[0].weights
+            },
+            provenance={"blocks": [block for part in parts for block in part.provenance["blocks"]]},
+        )
+    )
     return whole.only(list(seeds))
 
 
 def finished_sweep(config, seeds, text, progress=True):
-    """The finished sweep of a configuration, with these seeds and no others: see lab/find_or_make.py. It is noted in the
-    chapter's list of runs, where `text` says what it is.
+    """The finished sweep of a configuration, with these seeds and no others: see
+    lab/find_or_make.py. It is noted in the chapter's list of runs, where `text` says what it is.
 
-    Seeds that the book lacks are trained and kept with your own; the sweep is your own then. Raises NotStored; store.DamagedRun
-    where a stored file was altered.
+    Seeds that the book lacks are trained and kept with your own; the sweep is your own then. Raises
+    NotStored; store.DamagedRun where a stored file was altered.
     """
-    config, seeds, stored = at_most(config, TINY), seed_numbers(seeds), [BOOK_FLEETS] * (runs_mode() == "stored")
+    config, seeds, stored = (
+        at_most(config, TINY),
+        seed_numbers(seeds),
+        [BOOK_FLEETS] * (runs_mode() == "stored"),
+    )
 
     def find(folder):
-        return _with_seeds(config, seeds, *([folder] if folder == BOOK_FLEETS else [*stored, folder]))
+        return _with_seeds(
+            config, seeds, *([folder] if folder == BOOK_FLEETS else [*stored, folder])
+        )
 
     def current(own):
         return (own.outcomes["code"] == CODE).all()
@@ -331,20 +501,42 @@ def finished_sweep(config, seeds, text, progress=True):
     def make(folder):
         held = [part for part in (read_sweep(config, book) for book in stored) if part is not None]
         own = read_sweep(config, folder)
-        if own is not None and runs_mode() == "fresh" and not current(own):        # its seeds would count as trained
+        if (
+            own is not None and runs_mode() == "fresh" and not current(own)
+        ):  # its seeds would count as trained
             aside = own.path.with_name(f".{own.path.name}.before")
             shutil.rmtree(aside, ignore_errors=True)
             own.path.rename(aside)
-        sweep(config, [seed for seed in seeds if not any((part.outcomes["seed"] == seed).any() for part in held)],
-              folder=folder, progress=progress)
+        sweep(
+            config,
+            [
+                seed
+                for seed in seeds
+                if not any((part.outcomes["seed"] == seed).any() for part in held)
+            ],
+            folder=folder,
+            progress=progress,
+        )
 
     name = sweep_name(config)
     command = python_command("lab.adders.training.sweeps", "finished_sweep", config, seeds, text)
-    done, origin = find_or_make(Wanted("sweep", name, f"{text}; seeds {seeds_text(seeds)}", command, config), BOOK_FLEETS,
-                                YOUR_FLEETS, find, make, current)
+    done, origin = find_or_make(
+        Wanted("sweep", name, f"{text}; seeds {seeds_text(seeds)}", command, config),
+        BOOK_FLEETS,
+        YOUR_FLEETS,
+        find,
+        make,
+        current,
+    )
     blocks = done.provenance["blocks"]
     about = {key: blocks[0][key] for key in ("device_name", "threads", "torch", "date")}
-    record.note_run(SimpleNamespace(
-        name=done.path.name, origin=origin, config=SimpleNamespace(seed=seeds_text(done.outcomes["seed"])),
-        differs=f"{text}; {len(done.outcomes)} seeds", provenance=about | {"seconds": float(done.outcomes["seconds"].sum())}))
+    record.note_run(
+        SimpleNamespace(
+            name=done.path.name,
+            origin=origin,
+            config=SimpleNamespace(seed=seeds_text(done.outcomes["seed"])),
+            differs=f"{text}; {len(done.outcomes)} seeds",
+            provenance=about | {"seconds": float(done.outcomes["seconds"].sum())},
+        )
+    )
     return done

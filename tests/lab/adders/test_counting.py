@@ -1,4 +1,5 @@
 """Counts by hand: ties count once, frozen numbers strictly only."""
+
 import pytest
 import torch
 
@@ -7,10 +8,20 @@ from lab.adders.counting import board_count, count_table, strict_count
 from lab.adders.models.micro_adder import MICRO_ADDERS, micro_adder
 
 
-@pytest.mark.parametrize("name, strict", [("57", 57 + 4 + 3 + 1), ("54", 54 + 4 + 3 + 3 + 1), ("67", 67 + 4 + 3 + 1),
-                                          ("74", 74 + 3 + 1), ("78", 78 + 1), ("242", 242 + 1)])
+@pytest.mark.parametrize(
+    "name, strict",
+    [
+        ("57", 57 + 4 + 3 + 1),
+        ("54", 54 + 4 + 3 + 3 + 1),
+        ("67", 67 + 4 + 3 + 1),
+        ("74", 74 + 3 + 1),
+        ("78", 78 + 1),
+        ("242", 242 + 1),
+    ],
+)
 def test_counts_by_hand(name, strict):
-    """Frozen: the spiral's four numbers, the positions of + and Z10 where they are zero, the eps of the norm."""
+    """Frozen: the spiral's four numbers, the positions of + and Z10 where they are zero, the eps of
+    the norm."""
     assert (board_count(micro_adder(name)), strict_count(micro_adder(name))) == (int(name), strict)
 
 

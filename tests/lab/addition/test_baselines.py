@@ -1,4 +1,6 @@
-"""lab/addition/baselines.py and lab/addition/carries.py against loops, school arithmetic and what must come out by reasoning."""
+"""lab/addition/baselines.py and lab/addition/carries.py against loops, school arithmetic and what
+must come out by reasoning."""
+
 import math
 from collections import Counter
 
@@ -6,10 +8,31 @@ import numpy as np
 import pytest
 import torch
 
-from _common import (DIGIT_ORDERS, VOCAB_SIZE, addition_floor, encode_addition, make_addition_dataset, make_reversal_dataset,
-                     pair_overlap)
-from lab.addition.baselines import *
-from lab.addition.carries import *
+from _common import (
+    DIGIT_ORDERS,
+    VOCAB_SIZE,
+    addition_floor,
+    encode_addition,
+    make_addition_dataset,
+    make_reversal_dataset,
+    pair_overlap,
+)
+from lab.addition.baselines import (
+    answer_tokens,
+    answers_of_nearest_neighbour,
+    bigram_probabilities,
+    comparison_table,
+    digits_by_bigram,
+    digits_by_logistic,
+    digits_by_regression,
+    digits_per_operand,
+    fit_all_baselines,
+    loss_per_target,
+    operand_digits,
+    oracle_probabilities,
+    sum_by_regression,
+)
+from lab.addition.carries import all_pairs, best_guess, carries, full_ripple, local_accuracy
 
 
 def sums(pairs, n_digits=3):
@@ -32,16 +55,20 @@ def share_right(rule, Y):
     return (rule.answers == answer_tokens(Y)).mean(0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Parts of a sequence
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 def test_digits_and_answers_are_read_from_the_right_places():
     X, Y = sums([(654, 114), (12, 999)])
     assert operand_digits(X).tolist() == [[6, 5, 4, 1, 1, 4], [0, 1, 2, 9, 9, 9]]
     assert answer_tokens(Y).tolist() == [[8, 6, 7, 0, 13], [1, 1, 0, 1, 13]]
     X, Y = sums([(7, 5)], n_digits=1)
-    assert (digits_per_operand(X), operand_digits(X).tolist(), answer_tokens(Y).tolist()) == (1, [[7, 5]], [[2, 1, 13]])
+    assert (digits_per_operand(X), operand_digits(X).tolist(), answer_tokens(Y).tolist()) == (
+        1,
+        [[7, 5]],
+        [[2, 1, 13]],
+    )
 
 
 def test_sequences_that_are_no_sums_are_refused():
@@ -55,9 +82,9 @@ def test_sequences_that_are_no_sums_are_refused():
         local_accuracy(1, "tens_first")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The rules
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("as_labels", [False, True])
 def test_regression_of_the_sum_is_exact_and_needs_the_right_answers(data, as_labels):
@@ -66,7 +93,9 @@ def test_regression_of_the_sum_is_exact_and_needs_the_right_answers(data, as_lab
     assert (rule.answers == answer_tokens(test_Y)).all()
     assert rule.numbers == (6 * 9 + 1 if as_labels else 7)
     shuffled = train_Y[torch.randperm(len(train_Y), generator=torch.Generator().manual_seed(0))]
-    assert (sum_by_regression(train_X, shuffled, test_X, as_labels).answers == answer_tokens(test_Y)).all(1).mean() < 0.01
+    assert (
+        sum_by_regression(train_X, shuffled, test_X, as_labels).answers == answer_tokens(test_Y)
+    ).all(1).mean() < 0.01
 
 
 def test_regression_per_digit_by_the_normal_equations(data):
@@ -75,7 +104,7 @@ def test_regression_per_digit_by_the_normal_equations(data):
     coefficients = np.linalg.solve(design.T @ design, design.T @ answer_tokens(train_Y)[:, :4])
     by_hand = np.rint(np.c_[np.ones(len(test_X)), operand_digits(test_X)] @ coefficients).clip(0, 9)
     rule = digits_by_regression(train_X, train_Y, test_X)
-    assert (rule.answers[:, :4] == by_hand).mean() > 0.9999          # a tie at .5 may round either way
+    assert (rule.answers[:, :4] == by_hand).mean() > 0.9999  # a tie at .5 may round either way
     assert rule.numbers == coefficients.size
 
 
@@ -102,7 +131,9 @@ def test_bigram_counts_by_a_loop(data):
     for (now, following), count in counts.items():
         total = sum(c for (token, _), c in counts.items() if token == now)
         assert table[now, following] == pytest.approx(count / total)
-    assert np.allclose(table.sum(1), 1) and np.allclose(table[12], 1 / VOCAB_SIZE)          # <PAD> never occurs
+    assert np.allclose(table.sum(1), 1) and np.allclose(
+        table[12], 1 / VOCAB_SIZE
+    )  # <PAD> never occurs
     rule = digits_by_bigram(train_X, train_Y, test_X)
     for row in range(20):
         for column in range(5):
@@ -117,13 +148,19 @@ def test_nearest_neighbour_by_a_loop(data):
     rule = answers_of_nearest_neighbour(train_X, train_Y, test_X[:30], batch_size=7)
     for row, digits in enumerate(test):
         distances = [sum(x != y for x, y in zip(digits, other)) for other in train]
-        assert rule.answers[row].tolist() == answer_tokens(train_Y)[distances.index(min(distances))].tolist()
+        assert (
+            rule.answers[row].tolist()
+            == answer_tokens(train_Y)[distances.index(min(distances))].tolist()
+        )
     assert rule.numbers == 4000 * (6 + 4)
 
 
 def test_nearest_neighbour_remembers_its_training_sums(data):
     train_X, train_Y, _, _ = data
-    assert (answers_of_nearest_neighbour(train_X, train_Y, train_X[:200]).answers == answer_tokens(train_Y[:200])).all()
+    assert (
+        answers_of_nearest_neighbour(train_X, train_Y, train_X[:200]).answers
+        == answer_tokens(train_Y[:200])
+    ).all()
 
 
 def test_the_table_has_every_rule_and_its_interval(data):
@@ -134,12 +171,14 @@ def test_the_table_has_every_rule_and_its_interval(data):
     for rule, (_, row) in zip(rules, table.iterrows()):
         right = sum(a == b for a, b in zip(rule.answers.tolist(), answer_tokens(data[3]).tolist()))
         assert row["exact_match"] == pytest.approx(right / 1500)
-        assert [row[f"column_{i}"] for i in range(1, 6)] == pytest.approx(share_right(rule, data[3]).tolist())
+        assert [row[f"column_{i}"] for i in range(1, 6)] == pytest.approx(
+            share_right(rule, data[3]).tolist()
+        )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The floor
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("n_digits", [1, 2, 3, 5])
 def test_the_oracle_attains_the_floor_on_every_sum(n_digits):
@@ -155,12 +194,15 @@ def test_loss_by_its_definition_and_infinite_where_the_truth_was_ruled_out():
     Y = np.array([[0, 1]])
     probabilities = np.full((1, 2, VOCAB_SIZE), 0.05)
     probabilities[0, 1, 1] = 0.0
-    assert loss_per_target(probabilities, Y)[0].tolist() == [pytest.approx(-math.log(0.05)), math.inf]
+    assert loss_per_target(probabilities, Y)[0].tolist() == [
+        pytest.approx(-math.log(0.05)),
+        math.inf,
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Carries
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+
 
 def test_carries_by_school_arithmetic():
     rng = np.random.default_rng(0)
@@ -187,13 +229,14 @@ def test_shares_of_carries_over_all_sums_by_reasoning():
 def test_best_guess_is_the_most_frequent_answer():
     answer, seen = np.array([3, 3, 5, 7, 7]), np.array([0, 0, 0, 1, 1])
     assert best_guess(answer, seen).tolist() == [3, 3, 3, 7, 7]
-    assert best_guess(np.array([3, 3, 5])).tolist() == [3, 3, 3]               # seeing nothing
+    assert best_guess(np.array([3, 3, 5])).tolist() == [3, 3, 3]  # seeing nothing
 
 
 def test_local_views_are_enough_ones_first_only():
     assert local_accuracy() == ([1, 1, 1, 1], 1)
     shares, whole = local_accuracy(digit_order="most_significant_first")
-    # The first digit is a carry out of the hundreds: unknown where they sum to 9 (one in ten), and then there is one in
+    # The first digit is a carry out of the hundreds: unknown where they sum to 9 (one in ten), and
+    # then there is one in
     # 0.495: the best guess is none.
     assert shares[0] == pytest.approx(1 - 0.1 * 0.495)
     assert shares[2:] == [1, 1] and 0.9 < whole < shares[0]
@@ -207,5 +250,5 @@ def test_local_accuracy_is_a_share_of_all_sums(n_digits):
 
 
 def test_the_overlap_used_in_the_text_is_the_modules_own(data):
-    codes = [operand_digits(X) @ 10**np.arange(5, -1, -1) for X in (data[0], data[2])]
+    codes = [operand_digits(X) @ 10 ** np.arange(5, -1, -1) for X in (data[0], data[2])]
     assert np.isin(codes[1], codes[0]).mean() == pytest.approx(pair_overlap(data[0], data[2]))

@@ -1,8 +1,16 @@
 """Tests for order and groups on embeddings that have them, and on embeddings that do not."""
+
 import numpy as np
 import pytest
 
-from lab.addition.embeddings import best_split, column_test, cosine, order_test, principal_components, split_test
+from lab.addition.embeddings import (
+    best_split,
+    column_test,
+    cosine,
+    order_test,
+    principal_components,
+    split_test,
+)
 
 
 def test_cosine_is_one_with_itself_and_zero_at_right_angles():

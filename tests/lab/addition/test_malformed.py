@@ -1,14 +1,24 @@
-"""Prompts that are no sums: each kind is what its name says, and the answers are the model's own."""
+"""Prompts that are no sums: each kind is what its name says, and the answers are the model's
+own."""
+
 import pytest
 import torch
 
-from _common import *
-from lab.addition.malformed import *
+from _common import (
+    VOCAB_INV,
+    VOCAB_SIZE,
+    AdditionTransformer,
+    decode_tokens,
+    encode_addition,
+    generate,
+)
+from lab.addition.malformed import PROMPT_KINDS, answer_with_confidence, make_prompts
 
 
 @pytest.mark.parametrize("kind", PROMPT_KINDS)
 def test_each_kind_looks_like_its_example(kind):
-    """Symbol by symbol: a digit where the example has a digit, the same sign where it has a sign."""
+    """Symbol by symbol: a digit where the example has a digit, the same sign where it has a
+    sign."""
     prompts = make_prompts(kind, 300, seed=5)
     assert prompts.dtype == torch.int64 and torch.equal(prompts, make_prompts(kind, 300, seed=5))
     if kind == "random symbols":

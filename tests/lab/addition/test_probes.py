@@ -1,12 +1,22 @@
 """Probes on data whose answer is known, and on vectors that hold nothing."""
+
 import numpy as np
 import pytest
 import torch
 
 from _common import AdditionTransformer
 from lab.addition.interventions import streams, sums_by_carries
-from lab.addition.probes import (_steps, carry_probes, control_labels, fit_probe, ones_types, overwrite, random_sums, read_digits,
-                        tens_digit_probes)
+from lab.addition.probes import (
+    _steps,
+    carry_probes,
+    control_labels,
+    fit_probe,
+    ones_types,
+    overwrite,
+    random_sums,
+    read_digits,
+    tens_digit_probes,
+)
 
 
 def test_a_probe_of_two_gaussians_is_the_linear_discriminant():
@@ -17,7 +27,9 @@ def test_a_probe_of_two_gaussians_is_the_linear_discriminant():
     x = rng.normal(size=(20_000, 3)) @ root + np.outer(labels, gap)
     direction = np.linalg.solve(root.T @ root, gap)
     probe = fit_probe(x, labels, ridge=0)
-    assert probe.weight @ direction / np.linalg.norm(probe.weight) / np.linalg.norm(direction) > 0.999
+    assert (
+        probe.weight @ direction / np.linalg.norm(probe.weight) / np.linalg.norm(direction) > 0.999
+    )
     assert abs(probe.read((x[labels].mean(0) + x[~labels].mean(0)) / 2)) < 1e-9
 
 
@@ -29,8 +41,14 @@ def test_a_probe_finds_what_is_there_and_nothing_where_nothing_is():
     assert fit_probe(x[:2000], labels[:2000]).accuracy(x[2000:], labels[2000:]) == 1
 
 
-@pytest.mark.parametrize("x, labels", [(np.zeros((3, 2)), np.ones(3, bool)), (np.zeros(3), np.ones(3, bool)),
-                                       (np.zeros((3, 2)), np.ones(3))])
+@pytest.mark.parametrize(
+    "x, labels",
+    [
+        (np.zeros((3, 2)), np.ones(3, bool)),
+        (np.zeros(3), np.ones(3, bool)),
+        (np.zeros((3, 2)), np.ones(3)),
+    ],
+)
 def test_bad_input_is_refused(x, labels):
     with pytest.raises(ValueError):
         fit_probe(x, labels)
@@ -45,7 +63,8 @@ def test_a_control_label_is_the_same_wherever_the_type_occurs():
 
 @torch.no_grad()
 def test_the_embedding_of_one_ones_digit_says_as_much_as_arithmetic_allows():
-    """From one of two digits the best guess of the carry is right in 75 % (digits 5 to 9: carry), exactly."""
+    """From one of two digits the best guess of the carry is right in 75 % (digits 5 to 9: carry),
+    exactly."""
     torch.manual_seed(0)
     table = carry_probes(AdditionTransformer(n_layers=1).eval())
     at = table.query("depth == 0").set_index("position")["accuracy"]
@@ -58,10 +77,17 @@ def test_digits_are_read_where_they_are_and_guessed_where_they_are_not():
     x = vectors[digits] + 0.01 * rng.normal(size=(4000, 16))
     assert (read_digits(x[:2000], digits[:2000], x[2000:]) == digits[2000:]).all()
     noise = rng.normal(size=(4000, 16))
-    assert abs((read_digits(noise[:2000], digits[:2000], noise[2000:]) == digits[2000:]).mean() - 0.1) < 0.03
-    one_column = np.column_stack([digits, np.ones(4000)])                     # a constant beside the digit does no harm
+    assert (
+        abs((read_digits(noise[:2000], digits[:2000], noise[2000:]) == digits[2000:]).mean() - 0.1)
+        < 0.03
+    )
+    one_column = np.column_stack(
+        [digits, np.ones(4000)]
+    )  # a constant beside the digit does no harm
     ends = np.isin(digits, (0, 9))[2000:]
-    assert (read_digits(one_column[:2000], digits[:2000], one_column[2000:]) == digits[2000:])[ends].all()
+    assert (read_digits(one_column[:2000], digits[:2000], one_column[2000:]) == digits[2000:])[
+        ends
+    ].all()
     with pytest.raises(ValueError, match="N digits"):
         read_digits(x, digits[:5], x)
 
@@ -75,14 +101,18 @@ def test_the_token_of_the_ones_says_nothing_about_the_tens():
 
 @torch.no_grad()
 def test_the_three_outcomes_differ_by_their_carry(monkeypatch):
-    """Where a vector holds the answer's tens digit and nothing else, the others are right where their carry is the true one."""
+    """Where a vector holds the answer's tens digit and nothing else, the others are right where
+    their carry is the true one."""
+
     def answer_only(model, tokens):
         """The token of the answer's tens digit at position 9, one coordinate a digit."""
         return [torch.eye(14)[tokens[:, 9]][:, None].expand(-1, 11, -1)]
 
     monkeypatch.setattr("lab.addition.probes.streams", answer_only)
     table = tens_digit_probes(torch.nn.Identity(), depth=0, position=8)
-    assert table["answer"].all() and abs(table["column"].mean() - 0.55) < 0.03       # no carry out of the ones in 55 %
+    assert (
+        table["answer"].all() and abs(table["column"].mean() - 0.55) < 0.03
+    )  # no carry out of the ones in 55 %
     assert 0.35 < table["control"].mean() < 0.65
 
 

@@ -1,4 +1,5 @@
 """The joint task, transfer between tasks, and the two other architectures."""
+
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ def test_sequences_of_both_tasks_answer_at_the_same_place():
     assert X.shape == Y.shape == (400, two_tasks.LENGTH - 1) and torch.equal(X[:, 1:], Y[:, :-1])
     for x, y in zip(X.tolist(), Y.tolist()):
         whole = "".join(two_tasks.SYMBOLS[token] for token in x + y[-1:])
-        answer = "".join(two_tasks.SYMBOLS[token] for token in y[two_tasks.ANSWER_START:])
+        answer = "".join(two_tasks.SYMBOLS[token] for token in y[two_tasks.ANSWER_START :])
         if whole.startswith("<ADD>"):
             question, _ = whole.removeprefix("<ADD>").split("=")
             a, b = question.split("+")
@@ -41,9 +42,20 @@ def test_joint_runs_keep_the_accuracy_of_each_task():
     config = RunConfig(task="both", n_train=600, n_test=100, epochs=1, d_model=8, d_ff=8)
     model, history, _ = train(config, CPU, progress=False)
     assert {"addition_accuracy", "reversal_accuracy"} <= set(history)
-    assert history["accuracy"].iloc[0] == pytest.approx((history["addition_accuracy"] + history["reversal_accuracy"]).iloc[0] / 2)
-    assert "addition_accuracy" not in history_table({"epoch": [1], "loss": [1.0], "accuracy": [0.0], "train_accuracy": [0.0],
-                                                     "column_accuracy": [[0.0]], "lr": [0.1], "seconds": [1.0]})
+    assert history["accuracy"].iloc[0] == pytest.approx(
+        (history["addition_accuracy"] + history["reversal_accuracy"]).iloc[0] / 2
+    )
+    assert "addition_accuracy" not in history_table(
+        {
+            "epoch": [1],
+            "loss": [1.0],
+            "accuracy": [0.0],
+            "train_accuracy": [0.0],
+            "column_accuracy": [[0.0]],
+            "lr": [0.1],
+            "seconds": [1.0],
+        }
+    )
 
 
 def test_transfer_starts_from_the_weights_of_the_other_task():
@@ -55,7 +67,9 @@ def test_transfer_starts_from_the_weights_of_the_other_task():
     back = AdditionTransformer(max_seq_len=13)
     kept = back.pos_emb.weight[12].clone()
     two_tasks.start_from(back, target.state_dict())
-    assert torch.equal(back.pos_emb.weight[:12], target.pos_emb.weight) and torch.equal(back.pos_emb.weight[12], kept)
+    assert torch.equal(back.pos_emb.weight[:12], target.pos_emb.weight) and torch.equal(
+        back.pos_emb.weight[12], kept
+    )
     with pytest.raises(ValueError, match="needs|fit"):
         two_tasks.start_from(AdditionTransformer(d_model=16), source.state_dict())
     with pytest.raises(ValueError, match="do not fit"):
@@ -63,7 +77,10 @@ def test_transfer_starts_from_the_weights_of_the_other_task():
 
 
 def test_a_run_cannot_start_from_its_own_task():
-    for settings in ({"task": "addition", "start_from": "addition"}, {"task": "both", "start_from": "reversal"}):
+    for settings in (
+        {"task": "addition", "start_from": "addition"},
+        {"task": "both", "start_from": "reversal"},
+    ):
         with pytest.raises(ValueError, match="the other task"):
             RunConfig(**settings)
 
@@ -75,13 +92,15 @@ def test_other_architectures_are_of_equal_size_and_never_look_ahead(name):
     X = datasets(RunConfig(n_train=20, n_test=20))[0]
     logits = model(X)
     assert logits.shape == (20, 12, 14)
-    for t in range(12):                                      # what comes after t changes nothing at t; t itself does
+    for t in range(12):  # what comes after t changes nothing at t; t itself does
         later = X.clone()
-        later[:, t + 1:] = 12
-        assert torch.allclose(model(later)[:, :t + 1], logits[:, :t + 1], atol=1e-5)
+        later[:, t + 1 :] = 12
+        assert torch.allclose(model(later)[:, : t + 1], logits[:, : t + 1], atol=1e-5)
         now = X.clone()
         now[:, 0] = (now[:, 0] + 1) % 10
-    assert (model(now)[:, -1] - logits[:, -1]).abs().max() > 1e-4          # the first token still reaches the last row
+    assert (
+        model(now)[:, -1] - logits[:, -1]
+    ).abs().max() > 1e-4  # the first token still reaches the last row
     with pytest.raises(ValueError, match="unknown architecture"):
         other_architectures.build("rnn", 13)
     with pytest.raises(ValueError, match="batch, at most"):

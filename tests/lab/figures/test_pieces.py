@@ -1,4 +1,6 @@
-"""The figures of chapter 2 show what they are given, and the source on the page is the module's own."""
+"""The figures of chapter 2 show what they are given, and the source on the page is the module's
+own."""
+
 import ast
 import inspect
 import textwrap
@@ -8,8 +10,15 @@ import numpy as np
 import pytest
 
 from _common import Attention, Block, FeedForward
-from lab.figures.pieces import (draw_block, plot_descent, plot_gelu, plot_kernel_and_attention, plot_mask, plot_softmax,
-                        show_source)
+from lab.figures.pieces import (
+    draw_block,
+    plot_descent,
+    plot_gelu,
+    plot_kernel_and_attention,
+    plot_mask,
+    plot_softmax,
+    show_source,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +48,14 @@ def test_softmax_curves_pass_through_known_points():
 
 def test_the_smoother_and_the_bars_are_the_weighted_means_given():
     x, y = np.array([0.0, 10.0, 20.0, 100.0]), np.array([0.0, 1.0, 3.0, 2.0])
-    figure = plot_kernel_and_attention(x, y, 10.0, 10.0, (x, y), np.array([0.25, 0.75]), ["a", "b"], "b")
-    data, bars, weights = (next(ax for ax in figure.axes if ax.get_ylabel().startswith(name))
-                           for name in ("carries", "weight at “", "weight at 10"))
-    kernel = np.exp(-((x - 10) / 10) ** 2 / 2)
+    figure = plot_kernel_and_attention(
+        x, y, 10.0, 10.0, (x, y), np.array([0.25, 0.75]), ["a", "b"], "b"
+    )
+    data, bars, weights = (
+        next(ax for ax in figure.axes if ax.get_ylabel().startswith(name))
+        for name in ("carries", "weight at “", "weight at 10")
+    )
+    kernel = np.exp(-(((x - 10) / 10) ** 2) / 2)
     asked = next(line for line in data.lines if line.get_marker() == "D")
     assert asked.get_ydata()[0] == pytest.approx((kernel * y).sum() / kernel.sum())
     heights = [segment[1][1] for segment in weights.collections[0].get_segments()]
@@ -65,4 +78,6 @@ def test_descent_shows_the_distance_from_the_optimum():
 
 def test_the_drawings_are_there():
     assert len(plot_gelu().axes[0].lines) == 2
-    assert {"attention", "feed-forward", "norm"} <= {text.get_text() for text in draw_block().axes[0].texts}
+    assert {"attention", "feed-forward", "norm"} <= {
+        text.get_text() for text in draw_block().axes[0].texts
+    }

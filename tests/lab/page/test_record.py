@@ -1,4 +1,5 @@
 """Claims can fail, and a chapter's record keeps what the chapter leaves behind."""
+
 import hashlib
 import json
 from types import SimpleNamespace
@@ -18,22 +19,34 @@ def chapter(tmp_path, monkeypatch):
         monkeypatch.setattr(record, name, tmp_path / place)
     monkeypatch.setattr(record, "_opened", set())
     monkeypatch.setattr(record, "_runs", [])
-    monkeypatch.setattr(find_or_make, "_chapter", None)                        # what follows may train again
+    monkeypatch.setattr(find_or_make, "_chapter", None)  # what follows may train again
     record.open_chapter("x")
     yield lambda: json.loads((tmp_path / "_record" / "x.json").read_text())
     monkeypatch.setattr(record, "_chapter", None)
 
 
 def run_of(origin):
-    return SimpleNamespace(name=f"run-{origin}", origin=origin, config=SimpleNamespace(seed=1), differs="lr 0.1", provenance=dict(
-        seconds=1.0, device_name="cpu", threads=1, torch="2", date="now"))
+    return SimpleNamespace(
+        name=f"run-{origin}",
+        origin=origin,
+        config=SimpleNamespace(seed=1),
+        differs="lr 0.1",
+        provenance=dict(seconds=1.0, device_name="cpu", threads=1, torch="2", date="now"),
+    )
 
 
 def test_a_claim_that_holds_is_shown_and_kept(chapter):
     shown = record.claim("big", "It is big: 5.", holds=lambda x: x > 3, given=5, counterexample=1)
     assert ".claim}" in shown.data and "It is big: 5." in shown.data
-    assert chapter()["claims"] == [{"label": "big", "sentence": "It is big: 5.", "holds": True,
-                                    "counterexample_holds": False, "own_runs": False}]
+    assert chapter()["claims"] == [
+        {
+            "label": "big",
+            "sentence": "It is big: 5.",
+            "holds": True,
+            "counterexample_holds": False,
+            "own_runs": False,
+        }
+    ]
 
 
 def test_a_contradicted_claim_stops_the_build(chapter):
@@ -64,7 +77,7 @@ def test_in_a_notebook_claims_are_shown_and_nothing_is_written(tmp_path, monkeyp
     monkeypatch.setattr(record, "RECORDS", tmp_path / "none")
     monkeypatch.setattr(record, "_chapter", None)
     assert "Contradicted" in record.claim("a", "A.", holds=bool, given=0, counterexample=0).data
-    for _ in range(2):                                         # a cell may be run again
+    for _ in range(2):  # a cell may be run again
         assert record.claim("a", "A.", holds=bool, given=1, counterexample=0).data == "> ✓ A."
     assert not (tmp_path / "none").exists()
 

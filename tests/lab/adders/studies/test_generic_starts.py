@@ -1,4 +1,6 @@
-"""Starts as a factorial: what is drawn and from where, what stays as it was, and that no stored sweep lost its name."""
+"""Starts as a factorial: what is drawn and from where, what stays as it was, and that no stored
+sweep lost its name."""
+
 import dataclasses
 import math
 
@@ -8,12 +10,21 @@ import torch
 from scipy import stats
 
 from lab.adders.counting import board_count
-from lab.adders.studies.frontier import ENTRIES, Entry
-from lab.adders.studies.generic_starts import DESIGNS, FACTORIAL, FLAT, GENERIC, PIECES, TIED, cost_per_success, factorial_label
-from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.models.rotary_adder import RotaryAdderConfig
-from lab.store import ROOT
+from lab.adders.studies.frontier import ENTRIES, Entry
+from lab.adders.studies.generic_starts import (
+    DESIGNS,
+    FACTORIAL,
+    FLAT,
+    GENERIC,
+    PIECES,
+    TIED,
+    cost_per_success,
+    factorial_label,
+)
+from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.training.sweeps import SUCCESS, Sweep, sweep_name
+from lab.store import ROOT
 from tools import export, frontier, verify
 
 ENTRIES_HERE = FACTORIAL | GENERIC | TIED
@@ -23,7 +34,10 @@ CONFIGS = {label: entry.config for label, entry in ENTRIES_HERE.items()}
 def starts(model_config, n=400):
     """{tensor name: (n, numbers)} of n untrained models."""
     models = [dict(model_config.build(seed).named_parameters()) for seed in range(n)]
-    return {name: torch.stack([model[name].detach().flatten() for model in models]) for name in models[0]}
+    return {
+        name: torch.stack([model[name].detach().flatten() for model in models])
+        for name in models[0]
+    }
 
 
 def drawn_from(values, low, high):
@@ -35,23 +49,29 @@ def drawn_from(values, low, high):
 def test_the_list():
     names = [sweep_name(config) for config in CONFIGS.values()]
     assert len(set(names)) == len(names) == 28 + 14 + 2
-    assert {label: entry.seeds for label, entry in ENTRIES_HERE.items() if entry.seeds != range(100, 140)} == {
-        "6, flat, best of 16": range(100, 116)}
+    assert {
+        label: entry.seeds
+        for label, entry in ENTRIES_HERE.items()
+        if entry.seeds != range(100, 140)
+    } == {"6, flat, best of 16": range(100, 116)}
     assert set(names).isdisjoint(sweep_name(entry.config) for entry in ENTRIES.values())
     assert ENTRIES_HERE.items() <= frontier.ALL.items()
 
 
-@pytest.mark.parametrize("label", [label for label in frontier.ALL if label not in ENTRIES_HERE | FAILURES])
+@pytest.mark.parametrize(
+    "label", [label for label in frontier.ALL if label not in ENTRIES_HERE | FAILURES]
+)
 def test_no_sweep_of_the_book_lost_its_name(label):
     assert (ROOT / "data" / "fleets" / sweep_name(frontier.ALL[label].config)).is_dir()
 
 
 @pytest.mark.parametrize("design", [8, 9, 12, 21])
 def test_wide_weights(design):
-    """Every number: signs even, sizes log-uniform over two orders of magnitude, independent of one another."""
+    """Every number: signs even, sizes log-uniform over two orders of magnitude, independent of one
+    another."""
     wide = starts(CONFIGS[factorial_label(design, ("weights",))].model)
     own = [name for name in ("value", "write", "W_1", "W_2", "H") if name in wide]
-    numbers = torch.cat([wide[name] for name in own], dim=1)                       # (n, numbers)
+    numbers = torch.cat([wide[name] for name in own], dim=1)  # (n, numbers)
     assert numbers.shape[1] == {8: 5, 9: 5, 12: 8, 21: 17}[design]
     for column in numbers.T:
         assert stats.binomtest(int((column > 0).sum()), len(column)).pvalue > 1e-4
@@ -65,7 +85,7 @@ def test_wide_weights(design):
 def test_wide_arc_and_wave(design):
     wide = starts(CONFIGS[factorial_label(design, ("arc", "wave"))].model)
     assert drawn_from(wide["arc"][:, -1], -math.pi / 5, math.pi / 5) > 1e-4
-    if design != 8:                                            # its first angle follows from its stride
+    if design != 8:  # its first angle follows from its stride
         assert drawn_from(wide["arc"][:, 0], -math.pi, math.pi) > 1e-4
     assert drawn_from(wide["phi"][:, 0], 0, 11) > 1e-4 and drawn_from(wide["S"][:, 0], 0, 60) > 1e-4
     numbers = torch.cat([wide[name] for name in ("arc", "phi", "S")], dim=1).T
@@ -75,7 +95,11 @@ def test_wide_arc_and_wave(design):
 @pytest.mark.parametrize("design", [8, 9, 12, 21])
 def test_a_piece_that_is_drawn_leaves_the_others_as_they_were(design):
     """A factorial: a seed's start differs from the cell beside it in one piece only."""
-    of_piece = {"weights": {"value", "write", "W_1", "W_2", "H"}, "arc": {"arc"}, "wave": {"S", "phi"}}
+    of_piece = {
+        "weights": {"value", "write", "W_1", "W_2", "H"},
+        "arc": {"arc"},
+        "wave": {"S", "phi"},
+    }
 
     def start(drawn):
         entry = FACTORIAL[factorial_label(design, drawn)] if drawn else ENTRIES[str(design)]
@@ -85,7 +109,9 @@ def test_a_piece_that_is_drawn_leaves_the_others_as_they_were(design):
         others = [other for other in PIECES if other != piece]
         for drawn in ((), (others[0],), tuple(others)):
             before, after = start(drawn), start(tuple(p for p in PIECES if p in (*drawn, piece)))
-            assert {name for name in before if not torch.equal(before[name], after[name])} == of_piece[piece] & set(before)
+            assert {
+                name for name in before if not torch.equal(before[name], after[name])
+            } == of_piece[piece] & set(before)
 
 
 def test_a_flat_wave_has_any_crest_and_no_size():
@@ -93,22 +119,33 @@ def test_a_flat_wave_has_any_crest_and_no_size():
     flat, wide = starts(config, 50), starts(CONFIGS[factorial_label(9, ("wave",))].model, 50)
     assert (flat["S"] == 1).all() and torch.equal(flat["phi"], wide["phi"])
     pattern = config.build(3).attention_weights(34)[-1, -23:]
-    assert pattern.max() < 3 * pattern.mean()                  # no token is preferred by much
+    assert pattern.max() < 3 * pattern.mean()  # no token is preferred by much
 
 
 def test_wrong_ranges():
-    for wrong in ({"arc_start": (2.5, (1.0, -1.0), 0.3)}, {"S_start": (1.0, 2.0, 3.0)}, {"phi_start": (11.0, 9.0)}):
+    for wrong in (
+        {"arc_start": (2.5, (1.0, -1.0), 0.3)},
+        {"S_start": (1.0, 2.0, 3.0)},
+        {"phi_start": (11.0, 9.0)},
+    ):
         with pytest.raises(ValueError, match="uniform between a lower and an upper one"):
             RotaryAdderConfig(**wrong)
-    read_back = RotaryAdderConfig(arc_start=[2.5, [-1.0, 1.0], 0.3], S_start=[0.0, 60.0])                  # JSON has no tuples
+    read_back = RotaryAdderConfig(
+        arc_start=[2.5, [-1.0, 1.0], 0.3], S_start=[0.0, 60.0]
+    )  # JSON has no tuples
     assert read_back == RotaryAdderConfig(arc_start=(2.5, (-1.0, 1.0), 0.3), S_start=(0.0, 60.0))
 
 
 @pytest.mark.parametrize("design, label", [(7, "7"), (6, "6, circle of 150")])
 def test_a_tied_design_is_the_8_with_equal_numbers(design, label):
-    """W_1 is minus what attention writes; in the 6, W_2 is the head's last number too. The start is that of the circuit."""
+    """W_1 is minus what attention writes; in the 6, W_2 is the head's last number too. The start is
+    that of the circuit."""
     tied, eight = TIED[label].config.model.build(105), ENTRIES["8"].config.model.build(105)
-    assert tied.write < 0 < tied.ffn_in()[0, -1] and tied.ffn_out()[0, -1] < 0 and tied.head()[1, -1] < 0 < tied.head()[0, 0]
+    assert (
+        tied.write < 0 < tied.ffn_in()[0, -1]
+        and tied.ffn_out()[0, -1] < 0
+        and tied.head()[1, -1] < 0 < tied.head()[0, 0]
+    )
     with torch.no_grad():
         for name, p in tied.named_parameters():
             eight.get_parameter(name).copy_(p)
@@ -128,18 +165,30 @@ def test_each_reported_failure_is_the_67_with_one_change():
     counts = {label: board_count(entry.config.model.build(0)) for label, entry in FAILURES.items()}
     assert list(counts.values()) == [67, 67 - 3, 67 - 6, 67 - 10, 67 - 4, 67 - 15]
     for entry in FAILURES.values():
-        assert entry.config.recipe == published.config.recipe and set(entry.seeds) < set(published.seeds)
+        assert entry.config.recipe == published.config.recipe and set(entry.seeds) < set(
+            published.seeds
+        )
         assert entry.config.model.position_only
     assert FAILURES.items() <= frontier.ALL.items()
 
 
 def test_the_cost_of_a_success_counts_failures_and_tries():
-    outcomes = pd.DataFrame({"seed": [100, 101], "steps": [12_000, 12_000], "seconds": [10.0, 20.0], "board_right": [SUCCESS, 7]})
+    outcomes = pd.DataFrame(
+        {
+            "seed": [100, 101],
+            "steps": [12_000, 12_000],
+            "seconds": [10.0, 20.0],
+            "board_right": [SUCCESS, 7],
+        }
+    )
     sweep = Sweep(CONFIGS["9, flat, best of 64"], outcomes, None, {}, {}, None)
     assert cost_per_success(sweep) == (30.0, 2 * (12_000 + 64 * 1_000) * 64)
     one = dataclasses.replace(sweep, config=CONFIGS["9, flat"])
     assert cost_per_success(one) == (30.0, 2 * 12_000 * 64)
-    assert cost_per_success(dataclasses.replace(one, outcomes=outcomes.assign(board_right=0))) == (math.inf, math.inf)
+    assert cost_per_success(dataclasses.replace(one, outcomes=outcomes.assign(board_right=0))) == (
+        math.inf,
+        math.inf,
+    )
 
 
 def test_a_model_with_a_drawn_start_can_be_exported(tmp_path):

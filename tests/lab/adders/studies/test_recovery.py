@@ -1,29 +1,42 @@
-"""Starts near the hand-set circuits: the design, the sharpened circuits, and what a reader's own sweeps make of it."""
+"""Starts near the hand-set circuits: the design, the sharpened circuits, and what a reader's own
+sweeps make of it."""
+
 import pytest
 import torch
 
-from lab.adders.studies import recovery
-from lab.adders.training import sweeps
-from lab.page import record
-from lab.adders.models.by_hand import CircuitConfig, hand_set
-from lab.adders.training.fleets import tensor_sizes
 from lab.adders.fragility import passes
-from lab.adders.ten_digits import FORMATS, board_pairs, stratified_pairs
+from lab.adders.models.by_hand import CircuitConfig, hand_set
 from lab.adders.models.trainable_by_hand import by_hand, near
+from lab.adders.studies import recovery
+from lab.adders.ten_digits import FORMATS, board_pairs, stratified_pairs
+from lab.adders.training import sweeps
+from lab.adders.training.fleets import tensor_sizes
+from lab.page import record
 
 
 def test_sharp_circuits_are_the_same_function():
-    """Thirty times the differences of the logits, so the same digits; and the loss is near zero instead of 1.5 nats."""
+    """Thirty times the differences of the logits, so the same digits; and the loss is near zero
+    instead of 1.5 nats."""
     a, b, _ = stratified_pairs(10, 4)
     sequences = FORMATS["padded"].sequences(a, b)
     for counted in (12, 10, 8):
-        soft, sharp = hand_set(counted, "relu").double(), by_hand(f"circuit-{counted}-relu-sharp").double()
-        assert sharp.config.label == f"circuit-{counted}-relu-sharp" and passes(by_hand(sharp.config.label), *board_pairs())
+        soft, sharp = (
+            hand_set(counted, "relu").double(),
+            by_hand(f"circuit-{counted}-relu-sharp").double(),
+        )
+        assert sharp.config.label == f"circuit-{counted}-relu-sharp" and passes(
+            by_hand(sharp.config.label), *board_pairs()
+        )
         with torch.no_grad():
             lead = [model(sequences[:, :-1]) for model in (soft, sharp)]
         lead = [logits - logits[..., :1] for logits in lead]
         assert torch.allclose(30 * lead[0], lead[1], rtol=1e-5, atol=1e-3)
-        loss = [torch.nn.functional.cross_entropy(logits[:, 30:].transpose(1, 2), sequences[:, 31:]).item() for logits in lead]
+        loss = [
+            torch.nn.functional.cross_entropy(
+                logits[:, 30:].transpose(1, 2), sequences[:, 31:]
+            ).item()
+            for logits in lead
+        ]
         assert loss[0] > 1 and loss[1] < 0.2
     assert CircuitConfig(8, "relu", True) != CircuitConfig(8, "relu")
 
@@ -31,16 +44,23 @@ def test_sharp_circuits_are_the_same_function():
 def test_the_design():
     arms = recovery.arms()
     assert len({(arm.counted, arm.rate, arm.noise) for arm in arms}) == len(arms) == 12
-    assert set(recovery.SEEDS).isdisjoint(range(4))                    # those that the rates were chosen with
+    assert set(recovery.SEEDS).isdisjoint(range(4))  # those that the rates were chosen with
     assert {arm.config.recipe.lr for arm in arms} == set(recovery.RATES.values())
     even = next(arm for arm in arms if arm.rate == "even").config
-    assert tensor_sizes(even.model.exact(), even.recipe.lr_relative_to)["embedding"] == pytest.approx(0.001)
-    assert {arm.config.model.name for arm in arms} == {f"circuit-{n}-relu-sharp" for n in (12, 10, 8)}
-    assert len({repr(arm.config.recipe) for arm in arms if arm.counted == 8}) == 1                 # they differ in noise only
+    assert tensor_sizes(even.model.exact(), even.recipe.lr_relative_to)[
+        "embedding"
+    ] == pytest.approx(0.001)
+    assert {arm.config.model.name for arm in arms} == {
+        f"circuit-{n}-relu-sharp" for n in (12, 10, 8)
+    }
+    assert (
+        len({repr(arm.config.recipe) for arm in arms if arm.counted == 8}) == 1
+    )  # they differ in noise only
 
 
 def test_a_readers_own_sweep(tmp_path, monkeypatch):
-    """With BOOK_RUNS=fresh every arm is trained anew and kept; the table compares it with the same start, not trained."""
+    """With BOOK_RUNS=fresh every arm is trained anew and kept; the table compares it with the same
+    start, not trained."""
     monkeypatch.setattr(sweeps, "YOUR_FLEETS", tmp_path)
     monkeypatch.setattr(recovery, "STEPS", 3)
     monkeypatch.setattr(recovery, "SEEDS", [100, 101])
@@ -48,15 +68,27 @@ def test_a_readers_own_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "_runs", [])
     monkeypatch.setenv("BOOK_RUNS", "fresh")
     table = recovery.recovery_table(progress=False)
-    assert table["seed"].tolist() == [100, 101, 100, 101] and len(list(tmp_path.glob("near-circuit-8-*"))) == 2
-    assert table["adds_before"].tolist() == [True, True, False, False] and table["right_after"].between(0, 1).all()
+    assert (
+        table["seed"].tolist() == [100, 101, 100, 101]
+        and len(list(tmp_path.glob("near-circuit-8-*"))) == 2
+    )
+    assert (
+        table["adds_before"].tolist() == [True, True, False, False]
+        and table["right_after"].between(0, 1).all()
+    )
     noted = [run for run in record._runs if run["run"].startswith("near-circuit-8")]
-    assert [run["origin"] for run in noted] == ["yours"] * 2 and noted[0]["seed"] == "100-101" and noted[0]["seconds"] > 0
+    assert (
+        [run["origin"] for run in noted] == ["yours"] * 2
+        and noted[0]["seed"] == "100-101"
+        and noted[0]["seconds"] > 0
+    )
     start = near(by_hand("circuit-8-relu-sharp"), 0.3, 100)
     assert not passes(start, *board_pairs())
 
 
-@pytest.mark.parametrize("arm", recovery.arms(), ids=lambda arm: f"{arm.counted}-{arm.rate}-{arm.noise:g}")
+@pytest.mark.parametrize(
+    "arm", recovery.arms(), ids=lambda arm: f"{arm.counted}-{arm.rate}-{arm.noise:g}"
+)
 def test_the_book_holds_every_arm(arm):
     stored = sweeps.read_sweep(arm.config)
     assert stored is not None and stored.outcomes["seed"].tolist() == recovery.SEEDS
