@@ -58,7 +58,7 @@ book = next((folder for folder in [start, *start.parents]
 if book is None:
     raise FileNotFoundError(
         f"The book's folder (with _common.py and lab/) is neither {start} nor above. "
-        "Open this notebook inside the book's folder, or set the environment variable BOOK_ROOT to it.")
+        "Open this notebook inside the book's folder, or set the variable BOOK_ROOT to it.")
 os.chdir(book)
 sys.path.insert(0, str(book))
 
