@@ -13,6 +13,7 @@ import functools
 import math
 import numbers
 import os
+import random  # noqa: F401 - chapters have it from here
 import time
 
 import matplotlib.pyplot as plt

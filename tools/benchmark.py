@@ -21,7 +21,7 @@ import joblib
 import torch
 import torch.nn.functional as F
 
-from lab.adders.ten_digits import FORMATS
+from lab.adders.formats import FORMATS
 from lab.adders.training.fleets import CHUNK, Examples, Fleet
 from lab.adders.training.sweeps import preset
 from lab.modular.model import (

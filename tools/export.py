@@ -16,7 +16,7 @@ import textwrap
 from pathlib import Path
 
 import _common
-from lab.adders import ten_digits
+from lab.adders import formats
 from lab.adders.counting import board_count, strict_count
 from lab.adders.models import (
     by_hand,
@@ -46,8 +46,8 @@ SHARED = [
     _common.seeded_generator,
     _common._device_of,
     _common.generate,
-    ten_digits.digits_of,
-    ten_digits.Format,
+    formats.digits_of,
+    formats.Format,
 ]
 DEFINITIONS = {
     micro_adder.MicroAdder: [
@@ -63,7 +63,7 @@ DEFINITIONS = {
         micro_adder.check_tokens,
     ],
     by_hand.HandSetCircuit: [
-        by_hand.PaddedFormat,
+        formats.PaddedFormat,
         by_hand.CircuitConfig,
         by_hand.Trace,
         by_hand.HandSetCircuit,
@@ -76,7 +76,7 @@ DEFINITIONS = {
         micro_adder.check_tokens,
     ],
     other_circuits.WholeSumAdder: [
-        other_circuits.LeadingFirstFormat,
+        formats.LeadingFirstFormat,
         other_circuits.WholeSumConfig,
         other_circuits.WholeSumAdder,
         other_circuits._numbers,
@@ -93,7 +93,7 @@ DEFINITIONS = {
 }
 CONSTANTS = {
     _common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS", "LARGEST_SEED"),
-    ten_digits: ("DIGITS", "LARGEST"),
+    formats: ("DIGITS", "LARGEST"),
     micro_adder: ("CONTEXT", "SPECIALS"),
     by_hand: ("PADDED_CONTEXT", "SHARPENED"),
     other_circuits: ("DOUBLE",),
@@ -161,7 +161,7 @@ def submission(model, architecture, tricks=(), author=""):
     ]
     build = [
         f"SETTINGS = {settings!r}",
-        f"FORMAT = {ten_digits.FORMATS[config.format]!r}",
+        f"FORMAT = {formats.FORMATS[config.format]!r}",
         f"METADATA = {metadata!r}",
         "WEIGHTS = {\n"
         + "".join(f"    {name!r}: {value!r},\n" for name, value in weights.items())

@@ -1,7 +1,7 @@
 """How exact must each number of a model be? Intervals in which it still adds, and the shortest
 numbers inside them.
 
-Any model of this project will do whose sums have a format in lab.adders.ten_digits.FORMATS; the
+Any model of this project will do whose sums have a format in lab.adders.formats.FORMATS; the
 hand-set ones are small enough for it to take seconds. "Passes" means: every digit of every given
 pair is right, with the right digits before it, which is the same as: greedy decoding writes every
 sum.
@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 from _common import own_defaults, seeded_generator, whole_number
+from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.models.by_hand import numbers_of
-from lab.adders.ten_digits import DIGITS, FORMATS, stratified_pairs
+from lab.adders.ten_digits import stratified_pairs
 
 __all__ = (
     "wrong_digits right_sums passes passing_interval fragility shortest_number shortened"

@@ -15,10 +15,9 @@ import torch
 from tqdm.auto import tqdm
 
 from _common import whole_number
+from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.fragility import right_sums
 from lab.adders.ten_digits import (
-    DIGITS,
-    FORMATS,
     TEST_SEEDS,
     board_pairs,
     pattern_pairs,

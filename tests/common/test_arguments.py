@@ -256,7 +256,7 @@ def test_small_kinds_do_not_overflow():
     assert [view[0].tolist() for view in local_views(a, b)] == [
         view[0].tolist() for view in local_views(a.astype(int), b.astype(int))
     ]
-    from lab.adders.ten_digits import FORMATS
+    from lab.adders.formats import FORMATS
 
     with pytest.raises(TypeError, match="operand a must be a tensor of int64, not of torch.uint8"):
         FORMATS["plain"].sequences(torch.tensor(a), torch.tensor(b))

@@ -31,44 +31,14 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from _common import check_settings, own_defaults, true_or_false, word
+from lab.adders.formats import DIGITS, FORMATS, digits_of
 from lab.adders.models.micro_adder import check_tokens
-from lab.adders.ten_digits import DIGITS, FORMATS, Format, digits_of
 
-__all__ = (
-    "CircuitConfig HandSetCircuit Trace hand_set numbers_of worked_sum PaddedFormat SHARPENED"
-).split()
+__all__ = ("CircuitConfig HandSetCircuit Trace hand_set numbers_of worked_sum SHARPENED").split()
 
 PADDED_CONTEXT = 41  # 31 tokens of the prompt and Z0..Z9: everything that is ever an input
 CHOICES = {"counted": (12, 10, 8, 6), "hinge": ("swiglu", "relu", "ideal")}
 SHARPENED = 30.0  # with it the smallest margin is about 2 logits instead of 0.07
-
-
-@dataclass(frozen=True)
-class PaddedFormat(Format):
-    """`0 X0..X9 000000000 Y0..Y9 0` and then `Z0..Z10`: digits only, ones first, without <EOS>. See
-    the module."""
-
-    reversed_operands: bool = True
-    one_token_marks: bool = True
-    prompt: int = 31
-
-    def sequences(self, a, b):
-        """Whole sequences: two (N,) int64 tensors -> (N, 42) token ids. Raises ValueError outside
-        0..10^10 - 1."""
-        s = super().sequences(a, b)  # (N, 34): X0..X9 0 Y0..Y9 0 Z0..Z10 0
-        zeros = torch.zeros(len(a), 9, dtype=torch.int64, device=a.device)
-        return torch.cat(
-            [zeros[:, :1], s[:, :10], zeros, s[:, 11:21], zeros[:, :1], s[:, 22:33]], dim=1
-        )
-
-    def columns(self, a, b):
-        """The same with the examples along the last axis: (N,), (N,) -> (42, N) uint8."""
-        s = super().columns(a, b)
-        zeros = torch.zeros_like(s[:9])
-        return torch.cat([zeros[:1], s[:10], zeros, s[11:21], zeros[:1], s[22:33]])
-
-
-FORMATS["padded"] = PaddedFormat()
 
 
 @dataclass(frozen=True)

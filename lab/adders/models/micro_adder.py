@@ -4,7 +4,7 @@ down to 54.
 Source: Zarechnev's MicroAdder (2026) and, for 242, JackCai's split-subspace adder; the architecture
 is theirs, the code is not. The residual stream is two halves side by side: what token stands here,
 and where. Attention asks and is asked in the position half only, and carries the token half.
-Sequence (see lab/adders/ten_digits.py): `X0..X9 + Y0..Y9 = Z0..Z10`, ones first. Letters: B
+Sequence (see lab/adders/formats.py): `X0..X9 + Y0..Y9 = Z0..Z10`, ones first. Letters: B
 sequences, T tokens, V tokens in the vocabulary, D = token_dim + position_dim, H heads, K = qk_dim.
 """
 
@@ -141,7 +141,7 @@ class MicroAdderConfig:
 
     @property
     def format(self):
-        """The name in lab.adders.ten_digits.FORMATS of the sequences it reads."""
+        """The name in lab.adders.formats.FORMATS of the sequences it reads."""
         return "digits only" if self.vocab_size == 10 else "reversed"
 
     @property

@@ -24,50 +24,16 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from _common import EOS, EQUALS, PLUS, check_settings, own_defaults, true_or_false, whole_number
+from lab.adders.formats import DIGITS
 from lab.adders.models.micro_adder import check_tokens
-from lab.adders.ten_digits import DIGITS, FORMATS, Format, digits_of
 
-__all__ = (
-    "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder LeadingFirstFormat FALSIFIED".split()
-)
+__all__ = "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder FALSIFIED".split()
 
 FALSIFIED = (
     5193798811,
     1806201129,
 )  # found by a fork of the board: the published model writes 7000000000
 DOUBLE = torch.float64
-
-
-@dataclass(frozen=True)
-class LeadingFirstFormat(Format):
-    """`<bos> X9..X0 + Y9..Y0 = Z10..Z0`, leading digit first throughout; <EOS> serves as <bos> and
-    stands nowhere else."""
-
-    reversed_operands: bool = False
-    one_token_marks: bool = False
-    prompt: int = 2 * DIGITS + 3
-
-    def sequences(self, a, b):
-        """Whole sequences: two (N,) int64 tensors -> (N, 34) token ids. Raises ValueError outside
-        0..10^10 - 1."""
-        s = super().sequences(a, b)  # (N, 34): X9..X0 + Y9..Y0 = Z0..Z10 <EOS>
-        start = torch.full((len(a), 1), EOS, dtype=torch.int64, device=a.device)
-        return torch.cat([start, s[:, :22], s[:, 22:33].flip(1)], dim=1)
-
-    def columns(self, a, b):
-        """The same sequences with the examples along the last axis: (N,), (N,) -> (34, N) uint8."""
-        return self.sequences(a, b).T.to(torch.uint8)
-
-    def answer_pairs(self, model, a, b, batch_size=4096):
-        """The sums as the model writes them: (N,) int64, -1 where it wrote no number."""
-        backwards = super().answer_pairs(model, a, b, batch_size)  # read as if the ones came first
-        digits = digits_of(backwards.clamp(min=0), DIGITS + 1).flip(1)
-        return torch.where(
-            backwards < 0, -1, (digits * 10 ** torch.arange(DIGITS + 1, device="cpu")).sum(1)
-        )
-
-
-FORMATS["leading first"] = LeadingFirstFormat()
 
 
 def _numbers(module, counted=(), frozen=()):

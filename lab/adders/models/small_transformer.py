@@ -3,7 +3,7 @@ numbers, and 777.
 
 One layer, one head, width 7, feed-forward width 14, a context of 35 tokens, learned positions, no
 bias in any linear map, and an output head that is the token embedding; the 777 has a final
-LayerNorm too. Sequence (lab/adders/ten_digits.py, "plain"):
+LayerNorm too. Sequence (lab/adders/formats.py, "plain"):
 `0000000042+0000000007=94000000000<EOS>`.
 
 Sources: Havinga, gpt-acc-jax (777); the 763 is its replication in PyTorch, whose published code

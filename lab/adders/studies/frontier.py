@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from _common import own_defaults
 from lab import store
 from lab.adders.counting import board_count, strict_count
-from lab.adders.ten_digits import DIGITS, FORMATS
+from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.training.fleets import CHUNK, Fleet
 from lab.adders.training.sweeps import (
     CODE,

@@ -20,16 +20,10 @@ from _common import (
     whole_number,
     whole_numbers,
 )
+from lab.adders.formats import DIGITS, FORMATS, digits_of
 from lab.adders.fragility import right_sums, wrong_digits
 from lab.adders.studies.frontier import Entry
-from lab.adders.ten_digits import (
-    DIGITS,
-    FORMATS,
-    _ripples,
-    column_patterns,
-    digits_of,
-    uniform_pairs,
-)
+from lab.adders.ten_digits import _ripples, column_patterns, uniform_pairs
 from lab.addition.interventions import ablate_edges, edge_means, hooks
 
 __all__ = """

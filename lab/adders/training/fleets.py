@@ -44,13 +44,12 @@ from _common import (
     whole_numbers,
     word,
 )
+from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.gradients import small_transformer_step
 from lab.adders.gradients.position_only import loss_and_gradients, predicted_digits
 from lab.adders.models.micro_adder import MicroAdderConfig
 from lab.adders.models.small_transformer import SmallTransformerConfig
 from lab.adders.ten_digits import (
-    DIGITS,
-    FORMATS,
     LCM,
     TEST_SEEDS,
     VALIDATION_SEEDS,

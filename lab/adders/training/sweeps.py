@@ -54,6 +54,7 @@ CODE = store.code_hash(
             "models/rotary_adder",
             "models/small_transformer",
             "gradients/small_transformer_step",
+            "formats",
             "ten_digits",
         )
     ]

@@ -6,12 +6,9 @@ import random
 import pytest
 import torch
 
-import lab.adders.models.other_circuits  # noqa: F401 - brings the format "leading first"
 from _common import decode_tokens
+from lab.adders.formats import DIGITS, FORMATS, LARGEST
 from lab.adders.ten_digits import (
-    DIGITS,
-    FORMATS,
-    LARGEST,
     TEST_SEEDS,
     VALIDATION_SEEDS,
     board_pairs,

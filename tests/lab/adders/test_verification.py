@@ -9,15 +9,9 @@ import pytest
 import torch
 
 from lab import store
+from lab.adders.formats import LARGEST, answer_pairs
 from lab.adders.models.micro_adder import MICRO_ADDERS, load_published_57, micro_adder
-from lab.adders.ten_digits import (
-    LARGEST,
-    answer_pairs,
-    board_pairs,
-    longest_ripple,
-    stratified_pairs,
-    uniform_pairs,
-)
+from lab.adders.ten_digits import board_pairs, longest_ripple, stratified_pairs, uniform_pairs
 from lab.adders.training import sweeps
 from lab.adders.verification import adder_of, one_by_one, smallest_margin, verify
 from tools import export

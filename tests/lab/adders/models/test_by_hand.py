@@ -11,6 +11,7 @@ import torch
 
 from _common import generate
 from lab.adders.counting import board_count, strict_count
+from lab.adders.formats import FORMATS, LARGEST, answer_pairs, digits_of
 from lab.adders.fragility import (
     demanding_pairs,
     fragility,
@@ -29,11 +30,7 @@ from lab.adders.models.other_circuits import (
     WholeSumConfig,
 )
 from lab.adders.ten_digits import (
-    FORMATS,
-    LARGEST,
-    answer_pairs,
     board_pairs,
-    digits_of,
     longest_nines,
     longest_ripple,
     stratified_pairs,

@@ -10,6 +10,7 @@ import torch.nn as nn
 
 from _common import generate
 from lab import store
+from lab.adders.formats import FORMATS, answer_pairs
 from lab.adders.models.micro_adder import (
     MICRO_ADDERS,
     MicroAdder,
@@ -17,13 +18,7 @@ from lab.adders.models.micro_adder import (
     load_published_57,
     micro_adder,
 )
-from lab.adders.ten_digits import (
-    FORMATS,
-    answer_pairs,
-    board_pairs,
-    stratified_pairs,
-    uniform_pairs,
-)
+from lab.adders.ten_digits import board_pairs, stratified_pairs, uniform_pairs
 
 PUBLISHED = store.ROOT.parent / "shared" / "reference" / "microadder-57-weights.json"
 SPLIT_COUNTS = {  # by hand, from the sheet's table and the ladder's steps

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 
 from _common import generate
 from lab.adders.counting import board_count, strict_count
+from lab.adders.formats import FORMATS, digits_of
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdder, RotaryAdderConfig
-from lab.adders.ten_digits import FORMATS, digits_of, uniform_pairs, with_nines
+from lab.adders.ten_digits import uniform_pairs, with_nines
 from lab.adders.training.fleets import StackedModels
 from lab.adders.training.sweeps import preset
 from tools import export, verify

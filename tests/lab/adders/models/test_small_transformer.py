@@ -13,11 +13,12 @@ from agreement import assert_the_same_training
 
 from _common import attention_weights, generate
 from lab.adders.counting import board_count, count_table, strict_count
+from lab.adders.formats import DIGITS, FORMATS, LARGEST, answer_pairs
 from lab.adders.gradients.small_transformer_step import loss_and_gradients, predicted_tokens
 from lab.adders.models.micro_adder import MICRO_ADDERS
 from lab.adders.models.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.adders.studies import second_pass
-from lab.adders.ten_digits import DIGITS, FORMATS, LARGEST, answer_pairs, uniform_pairs
+from lab.adders.ten_digits import uniform_pairs
 from lab.adders.training import sweeps
 from lab.adders.training.fleets import Examples, Fleet, FleetConfig, StackedModels, right_answers
 from lab.adders.verification import smallest_margin

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scipy.optimize import linprog
 
 from lab.adders.counting import board_count
+from lab.adders.formats import FORMATS
 from lab.adders.fragility import passes, right_sums
 from lab.adders.models.by_hand import hand_set
 from lab.adders.models.trainable_by_hand import (
@@ -20,7 +21,7 @@ from lab.adders.models.trainable_by_hand import (
     solve_positions,
     wanted_attention,
 )
-from lab.adders.ten_digits import FORMATS, board_pairs, stratified_pairs, uniform_pairs
+from lab.adders.ten_digits import board_pairs, stratified_pairs, uniform_pairs
 from lab.adders.training.fleets import Fleet, FleetConfig, Recipe, StackedModels
 from lab.adders.training.sweeps import read_sweep_folder, store_fleet
 from tools import export

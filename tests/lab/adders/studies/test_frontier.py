@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lab.adders.formats import FORMATS
 from lab.adders.models.micro_adder import micro_adder
 from lab.adders.models.rotary_adder import ROTARY_ADDERS
 from lab.adders.models.trainable_by_hand import by_hand
@@ -21,7 +22,7 @@ from lab.adders.studies.frontier import (
     success_table,
     trajectories,
 )
-from lab.adders.ten_digits import FORMATS, uniform_pairs
+from lab.adders.ten_digits import uniform_pairs
 from lab.adders.training.fleets import Fleet
 from lab.adders.training.sweeps import Sweep, changed, preset, read_sweep, sweep_name
 from lab.stats import exact_interval

@@ -4,11 +4,12 @@ sweeps make of it."""
 import pytest
 import torch
 
+from lab.adders.formats import FORMATS
 from lab.adders.fragility import passes
 from lab.adders.models.by_hand import CircuitConfig, hand_set
 from lab.adders.models.trainable_by_hand import by_hand, near
 from lab.adders.studies import recovery
-from lab.adders.ten_digits import FORMATS, board_pairs, stratified_pairs
+from lab.adders.ten_digits import board_pairs, stratified_pairs
 from lab.adders.training import sweeps
 from lab.adders.training.fleets import tensor_sizes
 from lab.page import record

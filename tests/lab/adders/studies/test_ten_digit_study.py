@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from _common import VOCAB_SIZE, attention_weights
+from lab.adders.formats import DIGITS, FORMATS, answer_pairs, digits_of
 from lab.adders.fragility import right_sums, wrong_digits
 from lab.adders.models.small_transformer import SMALL_TRANSFORMERS
 from lab.adders.studies.ten_digit_study import (
@@ -28,14 +29,7 @@ from lab.adders.studies.ten_digit_study import (
     mean_attention,
     right_at_length,
 )
-from lab.adders.ten_digits import (
-    DIGITS,
-    FORMATS,
-    answer_pairs,
-    digits_of,
-    stratified_pairs,
-    uniform_pairs,
-)
+from lab.adders.ten_digits import stratified_pairs, uniform_pairs
 from lab.addition.interventions import hooks
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,9 +18,10 @@ from agreement import assert_the_same_training
 
 from _common import generate
 from lab import store
+from lab.adders.formats import FORMATS, answer_pairs
 from lab.adders.gradients.position_only import loss_and_gradients
 from lab.adders.models.micro_adder import MICRO_ADDERS, micro_adder
-from lab.adders.ten_digits import FORMATS, answer_pairs, uniform_pairs
+from lab.adders.ten_digits import uniform_pairs
 from lab.adders.training import fleets, sweeps
 from lab.adders.training.fleets import (
     Examples,
