@@ -5,7 +5,7 @@ BOOK_PYTHON = .venv/bin/python
 # A shell's settings of Python are not the book's: another search path, warnings as errors, assertions left out.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONINSPECT PYTHONPLATLIBDIR
 
-.PHONY: help setup setup-tests book instructor notebooks live serve test test-fast retrain clean
+.PHONY: help setup setup-tests book instructor notebooks live serve test test-fast train retrain clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,13 +37,11 @@ test: setup-tests  ## run all tests, two at a time
 test-fast: setup-tests  ## run the tests that neither build the book nor run its notebooks
 	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
 
-retrain: setup  ## train all of the book's runs again (hours)
-	$(BOOK_PYTHON) -m tools.retrain --all
-	$(BOOK_PYTHON) -m tools.censuses
-	$(BOOK_PYTHON) -m tools.interventions
-	$(BOOK_PYTHON) -m tools.modular
-	$(BOOK_PYTHON) -m tools.frontier
-	$(BOOK_PYTHON) -m tools.recover
+train: setup  ## train what is missing from data/ (nothing, in a complete checkout)
+	$(BOOK_PYTHON) -m tools.train
+
+retrain: setup  ## train all of the book's runs once more, into retrained/ (a day)
+	$(BOOK_PYTHON) -m tools.train --folder retrained
 
 clean:       ## remove what builds made; keeps .venv, stored runs and your own runs
 	$(PYTHON) tools/clean.py

@@ -1,5 +1,5 @@
-"""The book's experiments: which runs each question needs. Chapters read them here, `make retrain`
-trains them.
+"""The book's experiments: which runs each question needs. Chapters read them here,
+`python -m tools.train` trains them.
 
 An arm differs from the reference recipe in what its dictionary says and in nothing else. Control
 runs go on to the end; the runs of the other arms end 5 epochs after they have learned, or at epoch
@@ -55,7 +55,7 @@ ARM_SEEDS = {
     "reversal, until learned": range(47, 52),
 }  # SEEDS for all others
 
-# Arms that are planned and not (fully) stored yet: `make retrain` fills them; no chapter may ask
+# Arms that are planned and not (fully) stored yet: `tools.train` fills them; no chapter may ask
 # for them.
 NOT_YET = []
 

@@ -29,7 +29,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
-BOOK_RUNS = ROOT / "data" / "runs"  # committed; written by tools/retrain.py only
+BOOK_RUNS = ROOT / "data" / "runs"  # committed; written by tools/train.py only
 YOUR_RUNS = ROOT / "data" / "yours"  # git-ignored; whatever a reader trains
 
 

@@ -64,6 +64,13 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=weight, reverse=hasattr(config, "workerinput"))
 
 
+def pytest_collection_finish(session):
+    """Refuse a pytest-xdist that takes groups apart: every worker would build the book, unsaid."""
+    grouped = getattr(session.config.option, "loadgroup", False)
+    if grouped and session.items and not any("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("this pytest-xdist does not keep groups of this pytest together")
+
+
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     """The readers' edition, whatever the shell says."""

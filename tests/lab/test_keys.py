@@ -18,33 +18,14 @@ numbers = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=t
 before = numbers.sum(), numbers.round().sum()
 disturb()
 assert numbers.sum() != before[0] and numbers.round().sum() == before[1]
-from lab import store
-from lab.adders.studies import frontier, recovery, second_pass
-from lab.adders.training import sweeps
-from lab.addition import censuses
-from lab.modular import runs as modular_runs
-from lab.adders.studies.crossed import AIDS, CROSSED_STARTS
-from lab.experiments import book_configs
 from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
 from lab.adders.studies.reported_failures import FAILURES
-from lab.adders.studies.ten_digit_study import FIRST_PASSES
-groups = FIRST_PASSES, frontier.ENTRIES, AIDS, CROSSED_STARTS
-sweep_configs = [entry.config for group in groups for entry in group.values()]
-sweep_configs += [arm.config for arm in recovery.arms()]
-start = sweeps.sweep_name(FIRST_PASSES["763"].config)
-sweep_configs += [config for _, config in second_pass.factorial_and_published(start)]
-runs = {store.run_name(config) for config in book_configs()}
-names = {"runs": runs, "fleets": {sweeps.sweep_name(config) for config in sweep_configs},
-         "modular": {store.run_name(config) for configs, _ in modular_runs.book_arms().values()
-                     for config in configs},
-         "trajectories": {sweeps.sweep_name(frontier.ENTRIES[label].config)
-                          for label in frontier.FOLLOWED},
-         "censuses": {run.name for group in censuses.subjects().values() for run in group},
-         "interventions": {store.run_name(config) for config in book_configs(["reference"])}}
-groups = FACTORIAL, GENERIC, TIED, FAILURES
-planned = {sweeps.sweep_name(entry.config) for group in groups for entry in group.values()}
-shown = {kind: sorted(each) for kind, each in names.items()}
-print(json.dumps([shown, {"fleets": sorted(planned)}]))
+from lab.registry import FOLDERS, experiments
+planned = {**FACTORIAL, **GENERIC, **TIED, **FAILURES}
+names = [{kind: [] for kind in FOLDERS}, {kind: [] for kind in FOLDERS}]
+for each in experiments():
+    names[each.name in planned][each.kind] += [result.name for result in each.results()]
+print(json.dumps(names))
 """
 
 

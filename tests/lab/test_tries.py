@@ -15,7 +15,7 @@ from lab.adders.training.fleets import (
     StackedModels,
     chosen_starts,
 )
-from tools.sweep import configuration
+from lab.adders.training.sweeps import changed, preset
 
 SHORT = Recipe(
     steps=80,
@@ -72,12 +72,12 @@ def test_wrong_settings():
         Fleet(dataclasses.replace(CONFIG, start_from="r12-00000000"), [0], start=torch.zeros(1, 12))
 
 
-def test_the_command_line_changes_the_model_too():
+def test_settings_of_the_model_are_changed_too():
     name = "r12-step-one-way-two-dimensions"
-    config = configuration(name, ["model.start='random'", "tries=16"])
+    config = changed(preset(name), {"model.start": "random", "tries": 16})
     assert (
         config.model == dataclasses.replace(ROTARY_ADDERS[name], start="random")
         and config.recipe.tries == 16
     )
     with pytest.raises(ValueError, match="model.nothing"):
-        configuration(name, ["model.nothing=1"])
+        changed(preset(name), {"model.nothing": 1})

@@ -57,7 +57,7 @@ class Entry:
     which seeds."""
 
     model: str
-    changes: tuple = ()  # ((name as in tools.sweep --set, value), ...)
+    changes: tuple = ()  # ((name as in tools.train --set, value), ...)
     seeds: range = OWN_SEEDS
 
     @property

@@ -93,19 +93,22 @@ def second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS
     """All arms from a stored sweep: [(levels, FleetConfig), ...], 8 for each schedule. Raises
     store.DamagedRun."""
     model = read_sweep_folder(Path(folder) / start_from).config.model
+    return _factorial(start_from, model, steps, schedules)
+
+
+def factorial_and_published(start_from, model, steps=STEPS):
+    """The arms of the factorial and last the published one: [(levels, FleetConfig), ...].
+
+    start_from: the name of a stored sweep; model: the configuration of its models.
+    """
+    published = second_pass(start_from, model, **AS_PUBLISHED, steps=steps)
+    return [*_factorial(start_from, model, steps), (AS_PUBLISHED, published)]
+
+
+def _factorial(start_from, model, steps, schedules=FACTORS["schedule"]):
     factors = FACTORS | {"schedule": tuple(schedules)}
     arms = [dict(zip(factors, levels)) for levels in itertools.product(*factors.values())]
     return [(levels, second_pass(start_from, model, **levels, steps=steps)) for levels in arms]
-
-
-def factorial_and_published(start_from, folder=BOOK_FLEETS, steps=STEPS):
-    """The arms of the factorial and last the published one: [(levels, FleetConfig), ...]. Raises
-    store.DamagedRun."""
-    arms = second_passes(start_from, folder, steps)
-    return [
-        *arms,
-        (AS_PUBLISHED, second_pass(start_from, arms[0][1].model, **AS_PUBLISHED, steps=steps)),
-    ]
 
 
 def read_second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS["schedule"]):
@@ -130,7 +133,7 @@ def finished_second_passes(first, progress=True):
                 config, seeds, f"second pass: {', '.join(map(str, levels.values()))}", progress
             ),
         )
-        for levels, config in factorial_and_published(first.path.name, first.path.parent)
+        for levels, config in factorial_and_published(first.path.name, first.config.model)
     ]
 
 

@@ -188,6 +188,9 @@ SMALL_TRANSFORMER_RECIPES = {
 }
 
 
+PRESETS = (*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS)
+
+
 def preset(name):
     """The configuration of a model by name, with the recipe published for it, or else the 57's.
     Raises ValueError."""
@@ -198,8 +201,7 @@ def preset(name):
             ROTARY_ADDERS[name], STEP_RECIPE if ROTARY_ADDERS[name].window else ROTARY_RECIPE
         )
     if name not in MICRO_ADDERS:
-        known = ", ".join([*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS])
-        raise ValueError(f"unknown model {name!r}: it may be one of {known}")
+        raise ValueError(f"unknown model {name!r}: it may be one of {', '.join(PRESETS)}")
     recipe = Recipe()
     if name in ("74", "75"):
         recipe = Recipe(

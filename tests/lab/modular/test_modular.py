@@ -38,14 +38,12 @@ from lab.modular.runs import (
     book_arms,
     checkpoint_epochs,
     finished_modular,
-    modular_table,
     read_modular,
     time_to_grok,
     train_and_store,
 )
 from lab.page import record
 from tools import benchmark
-from tools import modular as command
 
 TINY = ModularConfig(
     p=11, fraction=0.7, d_model=32, n_heads=2, d_mlp=64, epochs=300, lr=5e-3, measure_every=50
@@ -485,53 +483,12 @@ def test_the_benchmark_says_what_each_way_costs(capsys, monkeypatch):
     assert out.count("ms per step") == 3 and "the short way" in out and "1 threads" in out
 
 
-# -- the command
-
-
-def test_the_command_trains_and_says_how_it_went(tmp_path, capsys):
-    arguments = [
-        "one",
-        "--seeds",
-        "3:5",
-        "--jobs",
-        "1",
-        "--folder",
-        str(tmp_path),
-        "--keep",
-        "spectra",
-        "--set",
-        "p=7",
-        "--set",
-        "epochs=20",
-        "--set",
-        "measure_every=10",
-        "--set",
-        "fraction=0.5",
-        "--set",
-        "d_model=16",
-        "--set",
-        "d_mlp=16",
-        "--set",
-        "architecture=mlp",
-    ]
-    command.main(arguments + ["--status"])
-    assert capsys.readouterr().out.count("not begun") == 2
-    command.main(arguments)
-    assert capsys.readouterr().out.count("finished at epoch 20") == 2
-    command.main(arguments + ["--status"])
-    assert capsys.readouterr().out.count("stored, finished") == 2
-    table = modular_table(tmp_path)
-    assert table["seed"].tolist() == table["data_seed"].tolist() == [3, 4] and set(
-        table["architecture"]
-    ) == {"mlp"}
-
-
 def test_the_books_arms():
     arms = book_arms()
     assert arms["reference"] == ([ModularConfig()], "checkpoints")
     assert len(arms["replicas"][0]) >= 5 and len(arms["small prime"][0]) >= 30
-    todo = command.chosen(arms, {}, [0], False, None)
-    assert len(todo) == len({store.run_name(config) for config, _ in todo})
+    names = [store.run_name(config) for configs, _ in arms.values() for config in configs]
+    assert len(names) == len(set(names))
     assert all(config.seed == config.data_seed for config in arms["replicas"][0])
 
 
@@ -551,15 +508,3 @@ def test_the_books_arms():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         ModularConfig(**settings)
-
-
-def test_bad_command_lines(capsys):
-    for arguments in (
-        ["everything"],
-        ["one", "--set", "prime=7"],
-        ["one", "--set", "p=8"],
-        ["one", "--seeds", "x"],
-    ):
-        with pytest.raises(SystemExit):
-            command.main([*arguments, "--status"])
-        assert "error" in capsys.readouterr().err

@@ -23,7 +23,6 @@ from lab.adders.training import sweeps
 from lab.adders.training.fleets import Examples, Fleet, FleetConfig, StackedModels, right_answers
 from lab.adders.verification import smallest_margin
 from tools import benchmark, export, verify
-from tools import second_pass as second_pass_tool
 
 PLAIN, NAMES = FORMATS["plain"], list(SMALL_TRANSFORMERS)
 ROWS = {"answers": slice(21, 33), "all": slice(0, 33)}
@@ -384,10 +383,8 @@ def test_second_passes_start_where_the_first_ended(quick, tmp_path, capsys):
     assert not torch.equal(
         fleet.examples[0].draw(0, 1), Fleet(short("763"), [1]).examples[0].draw(0, 1)
     )
-    second_pass_tool.main(
-        [name, "--folder", str(tmp_path), "--steps", "20", "--jobs", "1", "--schedules", "flat"]
-    )
-    assert "board_before" in capsys.readouterr().out
+    for _, config in second_pass.second_passes(name, tmp_path, 20, ["flat"]):
+        sweeps.sweep(config, [0, 1], folder=tmp_path, progress=False)
     table = second_pass.read_second_passes(name, tmp_path, steps=20, schedules=["flat"])
     assert (
         len(table) == 16

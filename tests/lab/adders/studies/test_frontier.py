@@ -12,6 +12,7 @@ from lab.adders.models.micro_adder import micro_adder
 from lab.adders.models.rotary_adder import ROTARY_ADDERS
 from lab.adders.models.trainable_by_hand import by_hand
 from lab.adders.studies import frontier
+from lab.adders.studies.crossed import AIDS
 from lab.adders.studies.frontier import (
     ENTRIES,
     LogRatioProfile,
@@ -22,13 +23,15 @@ from lab.adders.studies.frontier import (
     success_table,
     trajectories,
 )
+from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.reported_failures import FAILURES
+from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from lab.adders.ten_digits import uniform_pairs
 from lab.adders.training.fleets import Fleet
 from lab.adders.training.sweeps import Sweep, changed, preset, read_sweep, sweep_name
 from lab.stats import exact_interval
-from tools import frontier as frontier_tool
 
-ALL = frontier_tool.ALL
+ALL = FIRST_PASSES | ENTRIES | AIDS | FACTORIAL | GENERIC | TIED | FAILURES
 STORED = [label for label, entry in ALL.items() if read_sweep(entry.config) is not None]
 
 
@@ -178,7 +181,7 @@ def test_the_book_followed_what_it_stored(label):
     """The last look at each seed is the stored sweep's final weights, to the digits that are
     written."""
     if not (frontier.BOOK_TRAJECTORIES / sweep_name(ENTRIES[label].config)).exists():
-        pytest.fail(f"python -m tools.frontier has not followed {label!r}")
+        pytest.fail(f"python -m tools.train has not made '{label}, followed'")
     table, stored = frontier.followed(label), read_sweep(ENTRIES[label].config)
     last = table[table["step"] == stored.config.recipe.steps].set_index("seed")
     assert last.index.tolist() == list(frontier.FOLLOWED[label])
@@ -221,9 +224,3 @@ def test_a_profile_is_a_minimum():
     assert gradient == pytest.approx(slopes, rel=1e-4, abs=1e-7)
     with pytest.raises(ValueError, match="diagonal head"):
         LogRatioProfile(ROTARY_ADDERS["r16-step-two-dimensions"].build(0), a, b)
-
-
-def test_the_command_refuses_unknown_labels(capsys):
-    with pytest.raises(SystemExit):
-        frontier_tool.main(["99"])
-    assert "unknown label '99'" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 resuming, bad seeds, storage."""
 
 import dataclasses
-import json
 import math
 import os
 import signal
@@ -31,7 +30,7 @@ from lab.adders.training.fleets import (
     StackedModels,
     right_answers,
 )
-from tools.sweep import configuration, main
+from tools.train import settings_of
 
 SHORT = Recipe(
     steps=120,
@@ -153,8 +152,7 @@ def test_a_killed_sweep_resumes_to_the_same_bits(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "tools.sweep",
-        "--model",
+        "tools.train",
         "57",
         "--seeds",
         "0:2",
@@ -168,24 +166,23 @@ def test_a_killed_sweep_resumes_to_the_same_bits(tmp_path):
     )
     deadline = time.monotonic() + 120
     while (
-        not list((tmp_path / "killed").glob(".partial/*/*.safetensors"))
+        not list((tmp_path / "killed").glob("fleets/.partial/*/*.safetensors"))
         and time.monotonic() < deadline
     ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    config = configuration("57", settings)
-    assert sweeps.read_sweep(config, tmp_path / "killed") is None, (
-        "it was killed too late to test anything"
-    )
-    begun = sweeps.blocks_to_do(config, range(2), 1, tmp_path / "killed")
+    config = sweeps.changed(sweeps.preset("57"), settings_of(settings))
+    folder = tmp_path / "killed" / "fleets"
+    assert sweeps.read_sweep(config, folder) is None, "it was killed too late to test anything"
+    begun = sweeps.blocks_to_do(config, range(2), 1, folder)
     assert begun == [[0, 1]]  # as it was begun, whatever the fleet size now
-    resumed = sweeps.sweep(config, range(2), 1, folder=tmp_path / "killed", progress=False)
+    resumed = sweeps.sweep(config, range(2), 1, folder=folder, progress=False)
     whole = sweeps.sweep(config, range(2), 2, folder=tmp_path / "whole", progress=False)
     for name, value in whole.weights.items():
         assert torch.equal(resumed.weights[name], value)
     pd.testing.assert_frame_equal(resumed.history, whole.history, check_exact=True)
-    assert not list((tmp_path / "killed").glob(".partial/*/*.safetensors"))
+    assert not list((tmp_path / "killed").glob("fleets/.partial/*/*.safetensors"))
 
 
 def test_a_seed_that_diverges_is_recorded_and_harms_no_other(quick):
@@ -294,37 +291,6 @@ def test_a_sweep_is_stored_extended_and_read_back(quick, tmp_path):
     (both.path / "outcomes.csv").write_text("seed\n")
     with pytest.raises(store.DamagedRun, match="outcomes.csv was truncated or altered"):
         sweeps.read_sweep(config, tmp_path)
-
-
-def test_the_command(tmp_path, capsys):
-    main(
-        [
-            "--model",
-            "57",
-            "--seeds",
-            "0:2",
-            "--jobs",
-            "1",
-            "--folder",
-            str(tmp_path),
-            "--set",
-            "steps=10",
-            "--set",
-            "evaluate_every=10",
-            "--set",
-            "batch_size=4",
-        ]
-    )
-    assert "0 of 2 seeds right on all 10,010 pairs (0 % to 84.2 %)" in capsys.readouterr().out
-    name = next(p for p in tmp_path.iterdir() if p.name.startswith("57-"))
-    assert json.loads((name / "config.json").read_text())["recipe"]["steps"] == 10
-    with pytest.raises(SystemExit):
-        main(["--model", "58"])
-    assert "unknown model '58'" in capsys.readouterr().err
-    with pytest.raises(ValueError, match=r"57 has no setting \['speed'\]"):
-        configuration("57", ["speed=3"])
-    with pytest.raises(ValueError, match="--set takes name=value"):
-        configuration("57", ["lr"])
 
 
 def test_bad_input():
