@@ -6,8 +6,9 @@ columns come in the order written: ones, tens, hundreds, thousands, <EOS>. Each 
 own.
 
 The censuses of the book's runs stand in data/censuses (`python -m tools.train "censuses"` writes
-them), one folder per run, checked against its checksums and against the weights it was made with whenever it
-is read. The census of any other run is taken when it is asked for, and kept with your own runs.
+them), one folder per run, checked against its checksums and against the weights it was made with
+whenever it is read. The census of any other run is taken when it is asked for, and kept with your
+own runs.
 """
 
 import io

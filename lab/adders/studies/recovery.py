@@ -8,8 +8,8 @@ Learning rates are shares of the size of the tensor they move: of its root mean 
 "careful"), or of its smallest number ("even"). It matters where a tensor holds numbers of different
 sizes: c = 1000 and eps = 0.001 are one tensor in the 12 and the 10. "quick" and "careful" were
 chosen on seeds 0 to 3 and the validation stream, "even" was added after their results; the sweep's
-seeds are others. Stored in data/fleets by `python -m tools.train "recovery"`. Success: all 10,010 of
-the board's pairs right at the final step.
+seeds are others. Stored in data/fleets by `python -m tools.train "recovery"`. Success: all 10,010
+of the board's pairs right at the final step.
 """
 
 import functools
