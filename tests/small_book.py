@@ -132,6 +132,60 @@ claim("order", f"The numbers rise from {numbers[0]} to {numbers[-1]}, see @fig-l
       given=numbers, counterexample=numbers[::-1])
 ```
 
+```{python}
+#| echo: false
+from lab.page.record import check_claim
+check_claim("fall of both", holds=lambda n: n[0] < n[-1], given=numbers, counterexample=[2, 1])
+first, last = numbers[0], f"{numbers[-1]:.2f}"
+```
+
+It is `{python} first` here too.
+
+::: {.claim #clm-fall-of-both}
+From the last, `{python} last`, they fall
+to `{python} first`, a number below 3.
+:::
+
+::: {.predict #prd-order}
+Which of the two is larger?
+
+- the first
+- the last
+
+::: {.answer}
+The last, `{python} last`. The author had guessed the first.
+:::
+:::
+
+::: {.predict #prd-size}
+How large is the last?
+
+::: {.answer}
+It is 2.
+:::
+:::
+
+::: {.try title="A larger number"}
+Change the number.
+
+```{python}
+#| eval: false
+number = 3
+print("tried", number)
+```
+
+```{python}
+#| code-fold: true
+print("stored", numbers)
+```
+:::
+
+::: {.question}
+How many *numbers* are there?
+
+Two: `{python} first` and another.
+:::
+
 Margin: [a side note]{.aside}.
 """
 

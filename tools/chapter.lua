@@ -1,8 +1,10 @@
 -- Shared by both builds: what the book adds to the Markdown before cross-references are resolved.
 -- 1. an exercise shows its difficulty and minutes beside its title;
 -- 2. a chapter links its notebooks under its title (the instructor edition also those with solutions);
--- 3. a page is described by its takeaway, and its footer told the day;
--- 4. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here.
+-- 3. a page is described by its first paragraph (or its takeaway), and its footer told the day;
+-- 4. `.predict`, `.try`, `.question` and `.answer` blocks get their titles, and fold what answers (<details>);
+-- 5. a claim that a reader's own runs contradict is marked as contradicted;
+-- 6. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here.
 -- Quarto runs it at its entry point `pre-ast` (see _quarto.yml), pandoc with --lua-filter: plain pandoc nodes both times.
 
 local LEVELS = { ["1"] = "easy", ["2"] = "middling", ["3"] = "hard" }
@@ -33,9 +35,41 @@ function CodeBlock(block)
   return is_secret(block) and {} or nil
 end
 
+local function folded(class, summary, blocks)
+  local all = pandoc.List({ pandoc.RawBlock("html", '<details class="' .. class .. '"><summary>' .. summary .. "</summary>") })
+  all:extend(blocks)
+  all:insert(pandoc.RawBlock("html", "</details>"))
+  return all
+end
+
+local function titled(div, title)
+  div.attributes["title"] = nil
+  div.content:insert(1, pandoc.Para({ pandoc.Strong({ pandoc.Str(title) }) }))
+  return div
+end
+
+-- The blocks in which a reader does something. Blocks within blocks come first.
+local function readers_block(div)
+  if div.classes:includes("answer") then
+    return folded("answer", "What happened, and what the author had guessed", div.content)
+  elseif div.classes:includes("predict") then
+    return titled(div, "Predict before you look")
+  elseif div.classes:includes("try") then
+    return titled(div, "Try it: " .. (div.attributes["title"] or ""))
+  elseif div.classes:includes("question") and div.content[1] then
+    local question = pandoc.write(pandoc.Pandoc({ pandoc.Plain(div.content[1].content) }), "html")
+    div.content:remove(1)
+    return folded("question", question, div.content)
+  end
+end
+
 function Div(div)
   if is_secret(div) then
     return {}
+  end
+  local block = readers_block(div)
+  if block then
+    return block
   end
   local difficulty, minutes = div.attributes["difficulty"], div.attributes["minutes"]
   if not (div.identifier:match("^exr%-") and LEVELS[difficulty] and minutes) then
@@ -53,17 +87,40 @@ local function notebook_stem(meta)
   return file:gsub("\\", "/"):match("chapters/(%d%d%-[^/]+)%.%a+$")
 end
 
--- The first sentence of a page's takeaway tells what the page is about, to search engines and to previews of links.
+-- The first sentence of a page's takeaway, else of its text, tells search engines and previews of links what it is about.
 local function description(blocks)
+  local paragraph
   for _, block in ipairs(blocks) do
     if block.t == "Div" and block.attributes.title == "Takeaway" then
-      local text = pandoc.utils.stringify(block)
-      return text:match("^.-[%.!?]%f[%s%z]") or text
+      paragraph = block
+      break
     end
+    paragraph = paragraph or (block.t == "Para" and block)
   end
+  local text = paragraph and pandoc.utils.stringify(paragraph)
+  return text and (text:match("^.-[%.!?]%f[%s%z]") or text)
+end
+
+-- A check that failed on a reader's own runs leaves an empty block that names its sentence (lab/page/record.py).
+local function mark_contradicted(doc)
+  local contradicted = {}
+  doc = doc:walk({ Div = function(div)
+    if div.classes:includes("contradicted") then
+      contradicted[div.attributes["claim"]] = true
+      return {}
+    end
+  end })
+  return doc:walk({ Div = function(div)
+    if div.classes:includes("claim") and contradicted[div.identifier] then
+      div.classes = pandoc.List({ "claim-contradicted" })
+      div.content:insert(pandoc.Para({ pandoc.Strong({ pandoc.Str("Contradicted by your runs.") }) }))
+      return div
+    end
+  end })
 end
 
 function Pandoc(doc)
+  doc = mark_contradicted(doc)
   doc.meta["description-meta"] = doc.meta["description-meta"] or description(doc.blocks)
   doc.meta.built = os.date("%Y-%m-%d") -- for the pages' footer
   local stem = notebook_stem(doc.meta)

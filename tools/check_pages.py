@@ -1,13 +1,14 @@
 """Check built pages, of either engine: `python -m tools.check_pages [folder]`.
 
 Links and fragments resolve, images are there and have alt texts, no reference is left unresolved,
-nothing is loaded from elsewhere, identifiers are unique, each page has a title and one h1, and the
-readers' edition holds no solution.
+nothing is loaded from elsewhere, identifiers are unique, each page has a title and one h1, shows
+every claim that its chapter checked, and the readers' edition holds no solution.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections import Counter
@@ -16,7 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tools.qmd import FENCE, list_pages, read_config
+from tools.qmd import FENCE, Page, claim_id, list_pages, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 UNRESOLVED = re.compile(
@@ -133,8 +134,11 @@ def check_pages(root: Path, folder: Path, edition: str) -> list[str]:
     pages = {path.resolve(): read_page(path) for path in files}
     complaints = []
     for page in list_pages(root, read_config(root, edition)):
-        if (folder / page.output).resolve() not in pages:
+        content = pages.get((folder / page.output).resolve())
+        if content is None:
             complaints.append(f"{folder.name}/{page.output}: the page is missing")
+        else:
+            complaints += _find_unshown_claims(root, f"{folder.name}/{page.output}", page, content)
     for path, content in pages.items():
         name = f"{folder.name}/{path.relative_to(folder.resolve()).as_posix()}"
         complaints += [
@@ -205,6 +209,18 @@ def _check_link(path: Path, url: str, line: int, pages: dict):
         and unquote(parts.fragment) not in pages[target].identifiers
     ):
         yield line, f"the link {url}: there is no {parts.fragment!r} on that page"
+
+
+def _find_unshown_claims(root: Path, name: str, page: Page, content: PageContent):
+    """Claims in the chapter's record whose sentence the page does not show."""
+    record = root / "_record" / f"{page.stem}.json"
+    claims = json.loads(record.read_text(encoding="utf-8"))["claims"] if record.exists() else []
+    for claim in claims:
+        label, identifier = claim["label"], claim_id(claim["label"])
+        if identifier not in content.identifiers:
+            yield f"{name}:1: the claim {label!r} was checked, and #{identifier} is not here"
+        elif not claim["sentence"]:
+            yield f"{name}:1: the record has no sentence for the claim {label!r}"
 
 
 def _find_solutions(root: Path, folder: Path):

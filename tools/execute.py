@@ -26,7 +26,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 from tools.environment import kernel_environment
 from tools.freshness import pandoc_result, take_snapshot, write_atomically
-from tools.qmd import Cell, Chapter
+from tools.qmd import Cell, Chapter, inline_markdown
 
 CHAPTERS_AT_ONCE = 2
 LONGEST_SOCKET = (
@@ -39,14 +39,6 @@ plt.rcParams.update({"figure.figsize": (7, 5), "figure.dpi": 96, "savefig.dpi": 
 set_matplotlib_formats("retina")
 del plt, set_matplotlib_formats
 """
-DISPLAY_ORDER = [
-    "text/html",
-    "text/markdown",
-    "image/svg+xml",
-    "image/png",
-    "image/jpeg",
-    "text/plain",
-]
 
 
 class ChapterError(RuntimeError):
@@ -131,9 +123,11 @@ def short_temporary_folder() -> str | None:
 
 
 def code_key(chapter: Chapter) -> str:
-    """Hash of what the kernel is asked to run; prose and captions are not part of it."""
+    """Hash of what the kernel is asked to run, and of the claims' sentences, which go into the
+    record; other prose and captions are not part of it."""
     parts = [part.source if isinstance(part, Cell) else part.expressions for part in chapter.parts]
-    return hashlib.sha256(json.dumps([SET_UP, parts]).encode()).hexdigest()
+    claims = [sentence.text for prose in chapter.prose for sentence in prose.sentences]
+    return hashlib.sha256(json.dumps([SET_UP, parts, claims]).encode()).hexdigest()
 
 
 async def _execute_or_reuse(root: Path, chapter: Chapter) -> list[list[dict]]:
@@ -166,7 +160,8 @@ def _notebook_of(chapter: Chapter) -> nbformat.NotebookNode:
     cells = [nbformat.v4.new_code_cell(SET_UP, id="set-up", metadata={"book_line": 1})]
     for number, part in enumerate(chapter.parts):
         if isinstance(part, Cell):
-            source, line = part.source, part.first_code_line - (part.source != part.code)
+            has_label = part.source.startswith("#| label:")
+            source, line = part.source, part.first_code_line - has_label
         else:
             expressions = {str(index): text for index, text in enumerate(part.expressions)}
             source, line = "", part.line
@@ -207,28 +202,13 @@ def _raise_for_expressions(name: str, notebook) -> None:
                     )
 
 
-def choose_display(data: dict) -> str | None:
-    """The richest form that a page can show, in Quarto's order of preference."""
-    return next((kind for kind in DISPLAY_ORDER if kind in data), None)
-
-
 def inline_values(outputs: list[dict]) -> list[str]:
     """Markdown for each inline expression of a piece of prose, escaped as Quarto escapes it."""
     shown = [
         output["data"] for output in outputs if output.output_type == "display_data"
     ]  # a progress bar is, too
     values = next((data["application/json"] for data in shown if "application/json" in data), {})
-    return [_inline_markdown(values[key]["data"]) for key in sorted(values, key=int)]
-
-
-def _inline_markdown(data: dict) -> str:
-    kind = choose_display(data)
-    text = data[kind]
-    if kind == "text/html":
-        return f"`{text}`{{=html}}"
-    if kind == "text/plain" and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        return re.sub(r"([\\`*_{}\[\]()>#+\-.,!])", r"\\\1", text[1:-1])
-    return text
+    return [inline_markdown(values[key]["data"]) for key in sorted(values, key=int)]
 
 
 def warn_of_hidden_output(name: str, text: str) -> None:

@@ -1,5 +1,7 @@
 """Refuse what the book's two builds do not both understand: `python -m tools.lint`.
 
+`--shares` prints how much of its work each chapter shows (tools/shares.py).
+
 The chapters use a closed list of Markdown constructs (LIST below). Every complaint is `file:line:
 what is wrong, what is allowed`. Labels, references, alt texts, links and exercises are checked here
 as well, for both builds at once.
@@ -7,6 +9,7 @@ as well, for both builds at once.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import re
@@ -17,16 +20,32 @@ from pathlib import Path
 
 import pypandoc
 
-from tools.qmd import FENCE, Cell, Chapter, Page, SourceError, list_pages, read_chapter, read_config
+from tools.qmd import (
+    FENCE,
+    Cell,
+    Chapter,
+    Page,
+    SourceError,
+    claim_id,
+    list_pages,
+    read_chapter,
+    read_config,
+)
+from tools.shares import FLAG, WIDTH, is_shown, shares_of, shares_table
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = (
     "headings {#sec-x}, citations, footnotes ^[...], $math$ and $$math$$ {#eq-x}, inline `{python}"
     " expr`, callouts (note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with"
     " `: caption {#tbl-x}`, @references, exercises ::: {#exr-x difficulty minutes}, solutions,"
-    " [margin notes]{.aside}, plain code blocks, lists, links"
+    " claims ::: {.claim #clm-x}, ::: {.predict #prd-x} with ::: {.answer}, ::: {.try title},"
+    " ::: {.question}, [margin notes]{.aside}, plain code blocks, lists, links"
 )
-WIDTH = 88  # characters of code that a page shows without scrolling sideways
+OLD_TITLES = {
+    "Takeaway": "a recap at the end, under `## Recap`",
+    "Predict before you look": "::: {.predict #prd-x}, with ::: {.answer} in it",
+}
+LONGEST_TRY = 15  # lines
 CELL_OPTIONS = {
     "label": str,
     "fig-cap": str,
@@ -36,6 +55,7 @@ CELL_OPTIONS = {
     "code-fold": (bool, str),
     "code-summary": str,
     "output": bool,
+    "eval": bool,
 }
 DIVISIONS = {
     "figure": re.compile(r"\{#(?P<id>fig-[a-z0-9-]+)\}"),
@@ -48,6 +68,11 @@ DIVISIONS = {
     "instructor": re.compile(r'\{\.content-visible when-profile="instructor"\}'),
     "hidden": re.compile(r'\{\.content-hidden when-format="html"\}'),
     "references": re.compile(r"\{#refs\}"),
+    "claim": re.compile(r"\{\.claim #(?P<id>clm-[a-z0-9-]+)\}"),
+    "predict": re.compile(r"\{\.predict #(?P<id>prd-[a-z0-9-]+)\}"),
+    "answer": re.compile(r"\{\.answer\}"),
+    "try": re.compile(r'\{\.try title="[^"$*`_\\]+"\}'),
+    "question": re.compile(r"\{\.question\}"),
 }
 CODE_BLOCK = re.compile(
     r"[\w+-]*|\{\.python \.(?P<role>starter)\}"
@@ -140,6 +165,9 @@ class Found:
     owned: list[tuple[str, str, int]] = field(
         default_factory=list
     )  # (check or solution, exercise, line)
+    checks: list[tuple[str, int]] = field(default_factory=list)  # check_claim's labels
+    claims: list[tuple[str, int]] = field(default_factory=list)  # identifiers of sentences
+    blocks: list[str] = field(default_factory=list)  # kinds of ::: blocks, in order
     complaints: list[tuple[int, str]] = field(default_factory=list)
 
     def complain(self, line: int, text: str) -> None:
@@ -158,6 +186,8 @@ def lint_book(root: Path = ROOT) -> list[str]:
     check_references(root, found)
     for each in found:
         check_exercises(each)
+        check_claims(each)
+        check_shares(each)
         check_syntax_tree(each)
     return [
         f"{each.page.source}:{line}: {text}"
@@ -200,6 +230,10 @@ def is_frame(value: ast.expr, frames: set[str]) -> bool:
     return False
 
 
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
 class SourceLinter:
     """One pass over the lines of a source; the result is in `found`."""
 
@@ -207,6 +241,8 @@ class SourceLinter:
         self.found = Found(read_chapter(root / page.source), page)
         self.complain = self.found.complain
         self.open_divisions: list[tuple[str, str, int]] = []  # kind, identifier, line
+        self.holds: dict[int, list[str]] = {}  # line of an open block -> what stands in it
+        self.must_show = bool(self.found.chapter.front_matter.get(FLAG))
         self.caption_follows = False
         self.opens_record = False
         self.frames: set[str] = set()  # names that stand for data frames, as far as the code tells
@@ -231,12 +267,12 @@ class SourceLinter:
 
     def _check_front_matter(self) -> None:
         allowed = (
-            {"google-scholar": True}
+            [{"google-scholar": True}]
             if self.found.page.stem == "index"
-            else {"execute": {"freeze": False}}
+            else [{"execute": {"freeze": False}}, {FLAG: True}]
         )
-        if self.found.chapter.front_matter not in ({}, allowed):
-            self.complain(1, f"front matter here is only {allowed}")
+        if self.found.chapter.front_matter not in ({}, *allowed):
+            self.complain(1, f"front matter here is only {' or '.join(map(str, allowed))}")
 
     # -- prose
 
@@ -307,7 +343,8 @@ class SourceLinter:
             if not self.open_divisions:
                 self.complain(number, "this ::: closes nothing")
                 return
-            kind, identifier, _ = self.open_divisions.pop()
+            kind, identifier, opened = self.open_divisions.pop()
+            self._check_block(kind, opened)
             if kind == "figure" and not self.caption_follows:
                 self.complain(
                     number,
@@ -334,6 +371,11 @@ class SourceLinter:
                         ),
                         '{.content-visible when-profile="instructor"}',
                         '{.content-hidden when-format="html"}',
+                        "{.claim #clm-x}",
+                        "{.predict #prd-x}",
+                        "{.answer}",
+                        '{.try title="..."}',
+                        "{.question}",
                     ]
                 ),
             )
@@ -342,6 +384,7 @@ class SourceLinter:
             if identifier:
                 self.found.labels.append((identifier.group(1), number))
             self.open_divisions.append((kind, identifier.group(1) if identifier else "", number))
+            self.holds[number] = []
             return
         identifier = match.groupdict().get("id") or ""
         if kind == "solution" and "instructor" not in [kind for kind, _, _ in self.open_divisions]:
@@ -353,12 +396,33 @@ class SourceLinter:
             self.complain(number, "::: {#refs} stands in references.qmd only")
         if kind == "callout" and match.group("title") == ' title="Hint"':
             self._exercise_has("hint", number)
-        if identifier:
+        for _, _, outer in self.open_divisions:
+            self.holds[outer].append(kind)
+        if self.must_show and kind == "callout":
+            title = (match.group("title") or "").removeprefix(' title="').removesuffix('"')
+            if title in OLD_TITLES:
+                self.complain(number, f"the callout {title!r} has become {OLD_TITLES[title]}")
+        if kind == "answer" and "predict" not in [kind for kind, _, _ in self.open_divisions]:
+            self.complain(number, "::: {.answer} stands in a ::: {.predict #prd-x} block")
+        if kind == "claim":
+            self.found.claims.append((identifier, number))
+        elif identifier:
             self._label(number, identifier, (identifier[:3],))
+        self.found.blocks.append(kind)
+        self.holds[number] = []
         if kind == "exercise":
             self.found.exercises[identifier.removeprefix("exr-")] = {"line": number}
         self.open_divisions.append((kind, identifier, number))
         self.caption_follows = False
+
+    def _check_block(self, kind: str, line: int) -> None:
+        holds = self.holds.pop(line)
+        if kind == "predict" and holds.count("answer") != 1:
+            self.complain(line, "a prediction holds one ::: {.answer} block: what happened")
+        if kind == "claim" and holds:
+            self.complain(line, "a claim is a sentence: no cells and no blocks stand in it")
+        if kind == "try" and holds.count("open cell") != 1:
+            self.complain(line, "a ::: {.try} block holds one open cell, others are folded")
 
     def _exercise_has(self, what: str, number: int) -> None:
         names = [identifier for kind, identifier, _ in self.open_divisions if kind == "exercise"]
@@ -464,6 +528,7 @@ class SourceLinter:
                     f'it is "{self.found.page.stem}"',
                 )
         self._check_shown(cell)
+        self._check_in_blocks(cell)
         for name, value in cell.options.items():
             line = cell.option_lines.get(name, cell.line)
             if name not in CELL_OPTIONS:
@@ -500,6 +565,19 @@ class SourceLinter:
                     if is_frame(each.value, self.frames)
                     else self.frames - names
                 )
+        for call in [node for each in statements for node in ast.walk(each)]:
+            if not isinstance(call, ast.Call):
+                continue
+            name, line = getattr(call.func, "id", None), cell.first_code_line + call.lineno - 1
+            given = call.args[0].value if call.args and is_text(call.args[0]) else None
+            if name == "check_claim" and given is None:
+                self.complain(line, 'check_claim("label", ...) gives its label as plain text')
+            elif name == "check_claim":
+                self.found.checks.append((given, line))
+            elif name == "claim" and self.must_show:
+                self.complain(
+                    line, "claim(...) has become check_claim(...) and ::: {.claim #clm-x}"
+                )
         last = statements[-1] if statements else None
         if (
             isinstance(last, ast.Expr)
@@ -522,6 +600,21 @@ class SourceLinter:
                     "claim(...) is not the last statement of its cell, so that "
                     "the page does not show it",
                 )
+
+    def _check_in_blocks(self, cell: Cell) -> None:
+        kinds = [kind for kind, _, _ in self.open_divisions]
+        is_open = is_shown(cell) and cell.options.get("code-fold") is not True
+        for _, _, line in self.open_divisions:
+            self.holds[line].append("open cell" if is_open else "cell")
+        if "try" in kinds and is_open and len(cell.code.split("\n")) > LONGEST_TRY:
+            self.complain(cell.line, f"a cell to try has at most {LONGEST_TRY} lines")
+        if cell.options.get("eval") is False and "try" not in kinds:
+            self.complain(cell.line, "eval: false; only a cell in a ::: {.try} block is not run")
+        label = str(cell.options.get("label", ""))
+        if self.must_show and not is_shown(cell) and (label or "figure" in kinds):
+            self.complain(
+                cell.line, "a figure's or table's code is folded (code-fold: true), not hidden"
+            )
 
     def _check_width(self, line: int, code: list[str]) -> None:
         for number, text in enumerate(code, start=line):
@@ -594,7 +687,7 @@ def check_labels(found: list[Found]) -> None:
 
 
 def check_references(root: Path, found: list[Found]) -> None:
-    labels = {label for each in found for label, _ in each.labels}
+    labels = {label for each in found for label, _ in each.labels + each.claims}
     without_number = set().union(*(each.without_number for each in found))
     bibliography = root / read_config(root)["bibliography"]
     entries = re.findall(
@@ -673,6 +766,46 @@ def check_exercises(each: Found) -> None:
             each.complain(has["line"], f"the exercise {name!r} has no ::: {{#sol-{name}}}")
 
 
+def check_claims(each: Found) -> None:
+    """Each claim is checked once, above its one sentence."""
+    sentences, checks = dict(reversed(each.claims)), {}
+    for label, line in each.checks:
+        identifier = claim_id(label)
+        if identifier in checks:
+            each.complain(line, f"the claim {label!r} is checked twice")
+        checks[identifier] = line
+        if identifier not in sentences:
+            each.complain(
+                line, f"the claim {label!r} has no sentence: ::: {{.claim #{identifier}}}"
+            )
+    for position, (identifier, line) in enumerate(each.claims):
+        if identifier in [other for other, _ in each.claims[:position]]:
+            each.complain(line, f"the label {identifier} is given twice in this chapter")
+        if identifier not in checks:
+            each.complain(
+                line,
+                f"the sentence {identifier} is not checked: a cell above calls"
+                f' check_claim("{identifier.removeprefix("clm-")}", holds=..., given=...,'
+                " counterexample=...)",
+            )
+        elif checks[identifier] > line:
+            each.complain(line, f"the sentence {identifier} stands above the cell that checks it")
+
+
+def check_shares(each: Found) -> None:
+    """What a chapter that shows its work must have."""
+    if not each.chapter.front_matter.get(FLAG):
+        return
+    for text in shares_of(each.chapter).beyond():
+        each.complain(1, f"this chapter shows its work: {text}")
+    if each.blocks.count("question") != 5:
+        each.complain(1, f"a chapter ends with five questions, not {each.blocks.count('question')}")
+    if "try" not in each.blocks:
+        each.complain(1, "a chapter has something to run: ::: {.try title}")
+    if not re.search(r"^## Recap\b", "\n".join(p.text for p in each.chapter.prose), re.MULTILINE):
+        each.complain(1, "a chapter has a section `## Recap`")
+
+
 def check_syntax_tree(each: Found) -> None:
     """The backstop: whatever pandoc reads in the source that is not on the list."""
     source = each.chapter.path.read_text(encoding="utf-8")
@@ -731,7 +864,16 @@ def find_line(lines: list[str], node: dict) -> int:
     return 1
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.lint", description="Check the sources.")
+    parser.add_argument(
+        "--shares", action="store_true", help="print how much of its work each chapter shows"
+    )
+    if parser.parse_args(arguments).shares:
+        pages = [page for page in list_pages(ROOT, read_config(ROOT)) if page.stem[0].isdigit()]
+        table = shares_table({page.stem: read_chapter(ROOT / page.source) for page in pages})
+        print(table.to_markdown(index=False, intfmt=","))
+        return 0
     complaints = lint_book(ROOT)
     for complaint in complaints:
         print(complaint)

@@ -36,7 +36,7 @@ from tools.pandoc_book import (
     string,
     walk,
 )
-from tools.qmd import Cell, Prose, list_pages, read_chapter, read_config
+from tools.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
@@ -63,7 +63,8 @@ os.chdir(book)
 sys.path.insert(0, str(book))
 
 from IPython.display import Markdown
-from lab.exercises import check"""
+from lab.exercises import check
+from lab.page.record import verdict_of"""
 
 HOW_TO_RUN = (
     "*Run the cells from top to bottom (Run ▸ Run All Cells). Paragraphs with computed numbers are"
@@ -89,8 +90,11 @@ class NotebookNumbering(Numbering):
         return [cut("text"), header(level, numbered[0]["c"][2])]
 
     def visit_div(self, element: dict) -> list | None:
-        if any(name == "aside" for name in element["c"][0][1]):
+        classes = element["c"][0][1]
+        if "aside" in classes:
             return walk(element["c"][1], self.visit)
+        if "claim" in classes:
+            return [{"t": "BlockQuote", "c": flat(walk(element["c"][1], self.visit))}]
         return super().visit_div(element)
 
     def float(self, identifier: str, blocks: list) -> dict:
@@ -229,10 +233,20 @@ class ChapterParts:
                     self._name("expression", self.expressions, source)
                     for source in part.expressions
                 ]
-                texts.append(part.replace_expressions(names))
+                texts.append(self._with_verdicts(part.replace_expressions(names)))
             else:
                 texts.append(self._cell_markdown(part))
         self.markdown = "\n\n".join(texts)
+
+    def _with_verdicts(self, text: str) -> str:
+        """The text with the mark of its check before each claim, as an inline expression."""
+
+        def with_verdict(match):
+            name = self._name("expression", self.expressions, f'verdict_of("{match["id"]}")')
+            start = match.start("text") - match.start()
+            return f"{match[0][:start]}\n{name} {match[0][start:].lstrip()}"
+
+        return CLAIM.sub(with_verdict, text)
 
     @staticmethod
     def _name(kind: str, names: dict, value) -> str:
@@ -383,7 +397,7 @@ def split_blocks(text: str) -> list[str]:
             blocks[-1] += "\n\n" + piece
         elif piece:
             blocks.append(piece)
-        depth += piece.count("<details>") - piece.count("</details>")
+        depth += piece.count("<details") - piece.count("</details>")
         for line in piece.split("\n"):
             if fence is None and line.startswith("```"):
                 fence = re.match("`+", line).group(0)

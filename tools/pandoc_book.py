@@ -25,12 +25,11 @@ from bs4 import BeautifulSoup
 
 from tools.execute import (
     ChapterError,
-    choose_display,
     execute_chapters,
     inline_values,
     warn_of_hidden_output,
 )
-from tools.qmd import Cell, Chapter, Page, list_pages, read_chapter, read_config
+from tools.qmd import Cell, Chapter, Page, choose_display, list_pages, read_chapter, read_config
 
 REFERENCE_KINDS = {
     "sec": "Section",
@@ -584,6 +583,8 @@ def write_page(
             "html5",
             "--template",
             root / THEME / "page.html",
+            "--include-after-body",
+            root / config["format"]["html"]["include-after-body"],
             "--citeproc",
             "--bibliography",
             root / config["bibliography"],

@@ -16,10 +16,48 @@ FENCE = re.compile(r"^(?P<fence>`{3,}|~{3,})\s*(?P<info>.*?)\s*$")
 # The same pattern as Quarto's own (src/core/execute-inline.ts), so that both builds see the same
 # expressions.
 INLINE_EXPRESSION = re.compile(r"(?<!`)`\{python\}[ \t]([^`]+)`")
+CLAIM = re.compile(
+    r"^(?P<colons>:{3,}) *\{\.claim #(?P<id>clm-[a-z0-9-]+)\} *\n(?P<text>.*?)^(?P=colons) *$",
+    re.MULTILINE | re.DOTALL,
+)
+DISPLAY_ORDER = [
+    "text/html",
+    "text/markdown",
+    "image/svg+xml",
+    "image/png",
+    "image/jpeg",
+    "text/plain",
+]
 
 
 class SourceError(ValueError):
     """A chapter source that cannot be read; the message starts with `file:line:`."""
+
+
+def claim_id(label: str) -> str:
+    """The identifier of the sentence that a claim's check belongs to: "whole digits" checks
+    `::: {.claim #clm-whole-digits}`."""
+    return "clm-" + re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What stands in a `::: {.claim #clm-x}` block. `first`: which of its prose's inline
+    expressions is the sentence's first, from 0."""
+
+    identifier: str
+    text: str
+    first: int
+    line: int
+
+    @property
+    def expressions(self) -> list[str]:
+        return [match.group(1).strip() for match in INLINE_EXPRESSION.finditer(self.text)]
+
+    def filled(self, values: list[str]) -> str:
+        """The sentence in one line of Markdown, with `values` in place of its expressions."""
+        remaining = iter(values)
+        return " ".join(INLINE_EXPRESSION.sub(lambda match: next(remaining), self.text).split())
 
 
 @dataclass(frozen=True)
@@ -28,6 +66,20 @@ class Prose:
 
     line: int
     text: str
+
+    @property
+    def sentences(self) -> list[Sentence]:
+        """The claims that stand here, in order."""
+        text = self._without_code_blocks()
+        return [
+            Sentence(
+                match["id"],
+                match["text"].strip(),
+                len(INLINE_EXPRESSION.findall(text[: match.start("text")])),
+                self.line + text.count("\n", 0, match.start()),
+            )
+            for match in CLAIM.finditer(text)
+        ]
 
     @property
     def expressions(self) -> list[str]:
@@ -75,7 +127,9 @@ class Cell:
     @property
     def source(self) -> str:
         """What the kernel is asked to run: as Quarto does, with the label, by which the page's
-        numbers are noted."""
+        numbers are noted; nothing for `eval: false`."""
+        if self.options.get("eval", True) is False:
+            return ""
         label = self.options.get("label")
         return f"#| label: {label}\n{self.code}" if label else self.code
 
@@ -93,6 +147,10 @@ class Chapter:
         return [part for part in self.parts if isinstance(part, Cell)]
 
     @property
+    def prose(self) -> list[Prose]:
+        return [part for part in self.parts if isinstance(part, Prose)]
+
+    @property
     def runs_code(self) -> bool:
         return any(isinstance(part, Cell) or part.expressions for part in self.parts)
 
@@ -100,6 +158,24 @@ class Chapter:
     def is_frozen(self) -> bool:
         """False for the appendices, which say `execute: freeze: false`."""
         return (self.front_matter.get("execute") or {}).get("freeze", "auto") is not False
+
+
+def choose_display(data: dict) -> str | None:
+    """The richest form of a Jupyter output that a page can show, in Quarto's order of
+    preference."""
+    return next((kind for kind in DISPLAY_ORDER if kind in data), None)
+
+
+def inline_markdown(data: dict) -> str:
+    """The Markdown that an inline expression's value becomes: text is escaped as Quarto escapes
+    it."""
+    kind = choose_display(data)
+    text = data[kind]
+    if kind == "text/html":
+        return f"`{text}`{{=html}}"
+    if kind == "text/plain" and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return re.sub(r"([\\`*_{}\[\]()>#+\-.,!])", r"\\\1", text[1:-1])
+    return text
 
 
 def read_chapter(path: str | Path) -> Chapter:

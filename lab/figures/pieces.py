@@ -1,32 +1,18 @@
-"""Figures of the single pieces, and the shared module's own source as a page shows it."""
+"""Figures of the single pieces."""
 
-import inspect
 import math
-import re
-import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
-from IPython.display import Markdown
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from _common import COLORS, VOCAB_SIZE, own_defaults
 
 __all__ = (
-    "show_source plot_softmax plot_descent plot_kernel_and_attention plot_mask plot_gelu draw_block"
+    "plot_softmax plot_descent plot_kernel_and_attention plot_mask plot_gelu draw_block"
 ).split()
-
-
-def show_source(*objects):
-    """The source text of functions, methods or classes of this project, as one block of code on the
-    page.
-
-    Comments at the end of a line move up to the code, since a page is narrower than an editor.
-    """
-    source = "\n".join(textwrap.dedent(inspect.getsource(o)) for o in objects)
-    return Markdown("```python\n" + re.sub(r"(?<=\S) {2,}# ", "  # ", source) + "```")
 
 
 def plot_softmax(n_symbols=VOCAB_SIZE):

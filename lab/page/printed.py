@@ -55,14 +55,23 @@ class Printed:
         )
         self.places[place if count == 1 else f"{place} ({count})"] = text
 
-    def watch(self, shell, on_change=lambda: None):
+    def watch(self, shell, on_change=lambda: None, claimed=lambda expressions, values: ()):
         """Note what an IPython shell prints from now on: results and output of cells, values of
-        inline expressions."""
+        inline expressions.
+
+        claimed: is told the expressions and their values, and returns the positions of those that
+        belong to claims, which have a place of their own.
+        """
         evaluate = shell.user_expressions
 
         def user_expressions(expressions):
             values = evaluate(expressions)
-            for key, expression in expressions.items():
+            texts = list(expressions.values())
+            failed = any("data" not in value for value in values.values())
+            elsewhere = () if failed else claimed(texts, [values[key] for key in expressions])
+            for position, (key, expression) in enumerate(expressions.items()):
+                if position in elsewhere:
+                    continue
                 data = values[key].get("data", {})
                 self.add(
                     f"inline {_short(expression)}",

@@ -10,17 +10,19 @@ import functools
 import hashlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from filelock import FileLock
 from IPython import get_ipython
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 from lab.find_or_make import building_chapter
 from lab.page.printed import Printed
 from lab.store import ROOT
+from tools.qmd import claim_id, inline_markdown, read_chapter
 
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
@@ -30,6 +32,9 @@ _chapter = (
 )
 _printed = Printed()  # what the page has printed so far
 _runs = []  # the runs that this process has used, each once
+_prose = []  # the chapter's prose that has inline expressions and is still to come
+_sentences = {}  # the claims' sentences as the chapter's source has them, by identifier
+_verdicts = {}  # did the claims checked so far hold? by identifier
 _opened = set()  # files under data/ and chapters/ that this process has opened for reading
 
 
@@ -63,11 +68,14 @@ def open_chapter(name):
     """Start the record of a chapter: call it in the chapter's first cell with the file's name
     without suffix."""
     global _chapter, _printed
-    if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
+    sources = [ROOT / place / f"{name}.qmd" for place in (".", "chapters")]
+    source = next((path for path in sources if path.exists()), None)
+    if source is None:
         raise ValueError(
             f"there is no chapter {name!r}: give the name of a .qmd file without its suffix"
         )
     building_chapter(name)
+    _read_sentences(source)
     _chapter = {
         "chapter": name,
         "claims": [],
@@ -79,9 +87,46 @@ def open_chapter(name):
     }
     shell, _printed = get_ipython(), Printed()
     if shell is not None:  # also note what is used after the last claim, figure or run
-        _printed.watch(shell, on_change=_write)
+        _printed.watch(shell, on_change=_write, claimed=_note_sentences)
         shell.events.register("post_run_cell", lambda result: _write())
     _write()
+
+
+def _read_sentences(source):
+    """Learn the claims' sentences from the chapter's own source, which does not by that become one
+    of the files it depends on: a change of prose runs nothing again."""
+    known = source in _opened
+    parts = read_chapter(source).prose
+    if not known:
+        _opened.discard(source)
+    _prose[:] = [part for part in parts if part.expressions]
+    _sentences.clear()
+    _sentences.update({each.identifier: each for part in parts for each in part.sentences})
+
+
+def _note_sentences(expressions, values):
+    """Complete the claims whose inline expressions have just been evaluated. expressions: texts, in
+    order; values: what Jupyter says of each. Returns the positions that belong to claims."""
+    position = next((i for i, part in enumerate(_prose) if part.expressions == expressions), None)
+    if _chapter is None or position is None:
+        return set()
+    part, claimed = _prose[position], set()
+    del _prose[: position + 1]
+    for sentence in part.sentences:
+        own = range(sentence.first, sentence.first + len(sentence.expressions))
+        if own:
+            _complete(sentence, [inline_markdown(values[i]["data"]) for i in own])
+            claimed.update(own)
+    return claimed
+
+
+def _complete(sentence, values=()):
+    """Keep the sentence of a claim with its numbers."""
+    for entry in _chapter["claims"]:
+        if claim_id(entry["label"]) == sentence.identifier:
+            entry["sentence"] = sentence.filled(list(values))
+            plain = re.sub(r"\\([^\w\s])", r"\1", entry["sentence"])
+            _printed.add(f"claim {entry['label']}", plain)
 
 
 def _settings():
@@ -180,36 +225,77 @@ def only_book_runs():
     return all(run["origin"] == "book" for run in _runs)
 
 
-def claim(label, sentence, holds, given, counterexample):
-    """Print a sentence of the book and check it against the results.
+def check_claim(label, *, holds, given, counterexample):
+    """Check a sentence of the book against the results.
 
-    label: a name for it, unique in the chapter; sentence: Markdown, its numbers computed; holds: a
-    function of one argument that says whether data bear the sentence out; given: the results;
-    counterexample: data of the same form for which the sentence is false (labels permuted, arms
-    swapped, an untrained model).
+    label: its name, unique in the chapter: the sentence stands in the text below, in the block
+    `::: {.claim #clm-label}`; holds: a function of one argument that says whether data bear the
+    sentence out; given: the results; counterexample: data of the same form for which the sentence
+    is false (labels permuted, arms swapped, an untrained model).
 
     When the book is built from its own runs a contradicted claim raises ClaimContradicted, and one
-    that its counter-example cannot contradict raises ClaimCannotFail. With a reader's own runs, and
-    in notebooks, where a reader may have changed what stands above, it is shown as contradicted and
-    things go on.
+    that its counter-example cannot contradict raises ClaimCannotFail. With a reader's own runs the
+    page shows the sentence as contradicted, and things go on; so they do in notebooks, where a
+    reader may have changed what stands above (see `verdict_of`).
     """
-    true, false = bool(holds(given)), bool(holds(counterexample))
+    sentence = _sentences.get(claim_id(label))
+    if _chapter is not None and sentence is None:
+        raise ValueError(
+            f"claim {label!r} has no sentence: write ::: {{.claim #{claim_id(label)}}} below"
+        )
+    true = _judge(label, None if sentence is None else sentence.text, holds, given, counterexample)
+    if _chapter is not None and not sentence.expressions:
+        _complete(sentence)
+        _write_soon()
+    if _chapter is not None and not true:  # tools/chapter.lua marks the sentence
+        display(Markdown(f"::: {{.contradicted claim={claim_id(label)}}}\n:::"))
+
+
+def verdict_of(identifier):
+    """The mark before a claim in a notebook: a tick, or a cross and a remark. identifier: as
+    `clm-lapses`."""
+    if identifier not in _verdicts:
+        return "(not checked yet: run the cells above)"
+    return "✓" if _verdicts[identifier] else "✗ **Contradicted by your results.**"
+
+
+def claim(label, sentence, holds, given, counterexample):
+    """The old form of a claim, for chapters that are not converted yet: as `check_claim`, with the
+    sentence, Markdown with its numbers computed, printed by the cell itself."""
+    true = _judge(label, sentence, holds, given, counterexample)
     if _chapter is None:
         return Markdown(
             "> " + (f"✓ {sentence}" if true else f"✗ {sentence} **Contradicted by your results.**")
         )
-    if any(old["label"] == label for old in _chapter["claims"]):
+    _chapter["claims"][-1]["sentence"] = sentence
+    _printed.add(f"claim {label}", sentence)
+    _write_soon()
+    if true:
+        return Markdown(f"::: {{.claim #{claim_id(label)}}}\n{sentence}\n:::")
+    return Markdown(
+        f"::: {{.claim-contradicted #{claim_id(label)}}}\n{sentence} "
+        "**Contradicted by your runs.**\n:::"
+    )
+
+
+def _judge(label, sentence, holds, given, counterexample):
+    """Does the claim hold? Noted in the record, its sentence still empty. Raises as
+    `check_claim`."""
+    true, false = bool(holds(given)), bool(holds(counterexample))
+    _verdicts[claim_id(label)] = true
+    if _chapter is None:
+        return true
+    if any(claim_id(old["label"]) == claim_id(label) for old in _chapter["claims"]):
         raise ValueError(f"the chapter has two claims with the label {label!r}")
     _chapter["claims"].append(
         {
             "label": label,
-            "sentence": sentence,
+            "sentence": "",
             "holds": true,
             "counterexample_holds": false,
             "own_runs": not only_book_runs(),
         }
     )
-    _printed.add(f"claim {label}", sentence)
     _write_soon()
     if not true and only_book_runs():
         raise ClaimContradicted(
@@ -219,9 +305,7 @@ def claim(label, sentence, holds, given, counterexample):
         raise ClaimCannotFail(
             f"claim {label!r} holds on its counter-example too, so it cannot fail: {sentence}"
         )
-    if true:
-        return Markdown(f"::: {{.claim}}\n{sentence}\n:::")
-    return Markdown(f"::: {{.claim-contradicted}}\n{sentence} **Contradicted by your runs.**\n:::")
+    return true
 
 
 def read_records():

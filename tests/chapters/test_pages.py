@@ -4,6 +4,7 @@ Quarto made them)."""
 import functools
 import http.server
 import itertools
+import json
 import re
 import threading
 
@@ -12,6 +13,8 @@ from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
 
 from tools.build import build, find_quarto
 from tools.check_pages import check_pages, list_secrets
+
+pytest_browser = pytest.mark.browser
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -111,6 +114,52 @@ def test_what_quarto_always_does_is_no_fault(own_small_book):
     ]
 
 
+def test_a_claim_that_its_page_does_not_show_is_told(own_small_book):
+    page = own_small_book / "_book/chapters/01-first.html"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("clm-fall-of-both", "clm-other"), encoding="utf-8")
+    record = own_small_book / "_record/01-first.json"
+    kept = json.loads(record.read_text())
+    kept["claims"][0]["sentence"] = ""
+    record.write_text(json.dumps(kept))
+    assert check_pages(own_small_book, own_small_book / "_book", "reader") == [
+        "_book/chapters/01-first.html:1: the record has no sentence for the claim 'order'",
+        "_book/chapters/01-first.html:1: the claim 'fall of both' was checked, and"
+        " #clm-fall-of-both is not here",
+    ]
+
+
+@pytest_browser
+def test_a_prediction_is_kept_and_opens_its_answer(small_book, open_page):
+    page = open_page((small_book / "_book/chapters/01-first.html").as_uri())
+    by_list, by_words = page.locator("#prd-order"), page.locator("#prd-size")
+    assert not by_list.locator("details p").is_visible()
+    by_list.get_by_label("the last").check()
+    by_list.locator("button").click()
+    assert by_list.locator("details p").is_visible()
+    assert by_list.locator(".predicted").inner_text() == "You predicted: the last"
+    by_words.locator("input").fill("about <b>3</b>")
+    page.keyboard.press("Enter")
+    assert by_words.locator(".predicted").inner_text() == "You predicted: about <b>3</b>"
+    page.reload()
+    assert by_list.locator(".predicted").inner_text() == "You predicted: the last"
+    assert by_list.get_by_label("the last").is_checked()
+    assert by_words.locator("input").input_value() == "about <b>3</b>"
+    assert not by_words.locator("details p").is_visible()
+
+
+@pytest_browser
+def test_without_scripts_a_prediction_is_a_fold(small_book, browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((small_book / "_book/chapters/01-first.html").as_uri())
+    box = page.locator("#prd-order")
+    assert box.locator("li").count() == 2 and not box.locator("details p").is_visible()
+    box.locator("summary").click()
+    assert box.locator("details p").is_visible()
+    context.close()
+
+
 def test_a_missing_page_and_a_leaked_notebook_are_told(own_small_book):
     (own_small_book / "_book/chapters/02-second.html").unlink()
     (own_small_book / "_book/downloads/01-first.ipynb").write_text(
@@ -136,8 +185,6 @@ def test_there_are_secrets_to_search_for(small_book):
 
 # -- In a browser
 # --------------------------------------------------------------------------------------------------
-
-pytest_browser = pytest.mark.browser
 
 
 @pytest.fixture(params=["small book", "book"])

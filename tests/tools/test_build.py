@@ -16,7 +16,7 @@ from tools.build import BuildError, build, choose_edition, choose_engine, find_q
 from tools.execute import inline_values
 from tools.freshness import drop_stale_results, list_results
 from tools.pandoc_book import build_book
-from tools.qmd import SourceError, list_pages, read_chapter, read_config
+from tools.qmd import SourceError, claim_id, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_quarto = pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
@@ -528,7 +528,7 @@ def test_cells_and_expressions_are_found_with_their_lines(small_book):
     assert lines[chapter.cells[1].first_code_line - 1].startswith("import matplotlib")
     assert [
         e for part in chapter.parts if hasattr(part, "expressions") for e in part.expressions
-    ] == ['f"{17760:,}"', "used_module.COUNT", "1 + 2"]
+    ] == ['f"{17760:,}"', "used_module.COUNT", "1 + 2", *"first last first last first".split()]
 
 
 @pytest.mark.parametrize(
@@ -560,6 +560,81 @@ def test_text_values_are_escaped_and_markdown_is_not():
         "0.5",
         "*b*",
     ]
+
+
+def test_a_claims_sentence_knows_its_expressions(small_book):
+    prose = [p for p in read_chapter(small_book / "chapters/01-first.qmd").prose if p.sentences]
+    [sentence] = [each for part in prose for each in part.sentences]
+    assert sentence.identifier == claim_id("fall of both") == "clm-fall-of-both"
+    lines = (small_book / "chapters/01-first.qmd").read_text().split("\n")
+    assert lines[sentence.line - 1] == "::: {.claim #clm-fall-of-both}"
+    own = range(sentence.first, sentence.first + len(sentence.expressions))
+    assert [prose[0].expressions[i] for i in own] == sentence.expressions == ["last", "first"]
+    assert sentence.filled(["2", "1"]) == "From the last, 2, they fall to 1, a number below 3."
+
+
+def test_claims_are_recorded_with_the_numbers_of_their_page(small_book):
+    record = json.loads((small_book / "_record/01-first.json").read_text())
+    assert {c["label"]: (c["sentence"], c["holds"]) for c in record["claims"]} == {
+        "order": ("The numbers rise from 1 to 2, see @fig-line.", True),
+        "fall of both": (r"From the last, 2\.00, they fall to 1, a number below 3.", True),
+    }
+    printed = dict(record["numbers"])
+    assert printed["claim fall of both"] == "2.00 1 3"
+    assert printed["inline first"] == printed["inline first (2)"] == "1"
+    assert "inline first (3)" not in printed, "the claim's numbers are the claim's alone"
+    claims = page(small_book / "_book", "chapters/01-first.html").select(".claim")
+    assert [(claim["id"], words(claim)) for claim in claims] == [
+        ("clm-order", "The numbers rise from 1 to 2, see Figure 1.1."),
+        ("clm-fall-of-both", "From the last, 2.00, they fall to 1, a number below 3."),
+    ]
+
+
+@pytest.mark.slow
+def test_a_changed_sentence_is_recorded_anew(own_small_book, capsys):
+    change(own_small_book / "chapters/01-first.qmd", "From the last", "Out of the last")
+    assert build_quietly(own_small_book, capsys) == BOTH[:1] + APPENDIX
+    record = json.loads((own_small_book / "_record/01-first.json").read_text())
+    assert record["claims"][1]["sentence"].startswith("Out of the last")
+
+
+@pytest.mark.slow
+def test_a_claim_that_own_runs_contradict_is_marked(own_small_book):
+    change(
+        own_small_book / "chapters/01-first.qmd",
+        'check_claim("fall',
+        'from lab.page import record\nrecord.only_book_runs = lambda: False\ncheck_claim("fall',
+    )
+    change(
+        own_small_book / "chapters/01-first.qmd",
+        "lambda n: n[0] < n[-1], given=numbers, counterexample=[2, 1]",
+        "lambda n: n[0] > n[-1], given=numbers, counterexample=[1, 2]",
+    )
+    folder = build(own_small_book, "pandoc", "reader")
+    soup = page(folder, "chapters/01-first.html")
+    [marked] = soup.select(".claim-contradicted")
+    assert marked["id"] == "clm-fall-of-both" and "Contradicted by your runs." in words(marked)
+    assert not soup.select(".contradicted") and soup.select_one(".claim")["id"] == "clm-order"
+
+
+def test_what_answers_is_folded(small_book):
+    soup = page(small_book / "_book", "chapters/01-first.html")
+    by_list, by_words = soup.select(".predict")
+    assert [words(item) for item in by_list.select("ul > li")] == ["the first", "the last"]
+    for box, answer in ((by_list, "The last, 2.00."), (by_words, "It is 2.")):
+        [fold] = box.select("details.answer")
+        assert not fold.has_attr("open") and answer in words(fold)
+        fold.extract()
+        assert answer not in words(box) and words(box).startswith("Predict before you look")
+    [question] = soup.select("details.question")
+    assert words(question.summary) == "How many numbers are there?" and question.summary.em
+    assert words(question).endswith("Two: 1 and another.") and not question.has_attr("open")
+
+
+def test_a_cell_to_try_is_shown_and_not_run(small_book):
+    [box] = page(small_book / "_book", "chapters/01-first.html").select(".try")
+    assert words(box).startswith("Try it: A larger number") and "number = 3" in box.get_text()
+    assert "tried 3" not in box.get_text() and "stored [1, 2]" in box.get_text()
 
 
 def test_the_real_table_of_contents_is_read(small_book):

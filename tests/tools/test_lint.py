@@ -6,6 +6,8 @@ import pytest
 from small_book import write_small_book
 
 from tools.lint import lint_book, stray_files
+from tools.qmd import read_chapter
+from tools.shares import Shares, shares_of
 
 
 @pytest.fixture
@@ -160,6 +162,39 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
     ('```{.python .solution exercise="count"}\nx\n```', "a .solution block stands in a"),
     ("```{.python .starter}\nx\n```", "a starter stands in a"),
     ("::: {#sol-new}\nx\n:::", "a solution stands in a"),
+    ("::: {.claim}\nx\n:::", r"::: \{\.claim\} is not on the list"),
+    ("::: {.claim #clm-new}\nx\n:::", "the sentence clm-new is not checked"),
+    (
+        "::: {.claim #clm-new}\nx\n:::\n\n```{python}\ncheck_claim('new', holds=bool)\n```",
+        "the sentence clm-new stands above the cell",
+    ),
+    (
+        "```{python}\ncheck_claim('new one', holds=bool)\n```",
+        r"the claim 'new one' has no sentence: ::: \{\.claim #clm-new-one\}",
+        1,
+    ),
+    ("```{python}\nx = [check_claim(label)]\n```", "gives its label as plain text", 1),
+    (
+        "```{python}\ncheck_claim('a')\ncheck_claim('a')\n```\n\n::: {.claim #clm-a}\nx\n:::",
+        "the claim 'a' is checked twice",
+        2,
+    ),
+    (
+        "```{python}\ncheck_claim('a')\n```\n\n::: {.claim #clm-a}\n```{python}\nx\n```\n:::",
+        "a claim is a sentence",
+        4,
+    ),
+    ("::: {.predict #prd-new}\nx\n:::", "a prediction holds one"),
+    ("::: {.predict}\nx\n:::", r"::: \{\.predict\} is not on the list"),
+    ("::: {.answer}\nx\n:::", r"stands in a ::: \{\.predict #prd-x\} block"),
+    ("::: {.try}\nx\n:::", r"::: \{\.try\} is not on the list"),
+    ('::: {.try title="A"}\nx\n:::', "holds one open cell"),
+    (
+        '::: {.try title="A"}\n```{python}\n' + 16 * "x = 1\n" + "```\n:::",
+        "a cell to try has at most 15 lines",
+        1,
+    ),
+    ("```{python}\n#| eval: false\nx = 1\n```", "only a cell in a ::: {.try} block is not run"),
 ]
 
 
@@ -212,6 +247,63 @@ def test_accepted(book, text):
     source = book / "chapters/02-second.qmd"
     source.write_text(f"{source.read_text()}\n{text}\n")
     assert lint_book(book) == []
+
+
+SHOWS = "---\nshows-its-work: true\n---\n\n"
+ASKED = "::: {.question}\nWhat?\n\nThat.\n:::\n\n"
+TRIED = '::: {.try title="A"}\n```{python}\nx = 1\n```\n:::\n\n'
+WHOLE = f"{TRIED}## Recap\n\nDone.\n\n{5 * ASKED}"
+
+
+@pytest.mark.parametrize(
+    "text, line, message",
+    [
+        (WHOLE.replace("## Recap", "## End"), 1, "has a section `## Recap`"),
+        (WHOLE + ASKED, 1, "ends with five questions, not 6"),
+        (WHOLE.replace(TRIED, ""), 1, "has something to run"),
+        (WHOLE + 4500 * "word ", 1, r"4,5\d\d words, at most 4,500"),
+        (WHOLE + "`{python} " + 61 * "x" + "`", 1, "1 inline expressions over 60 characters"),
+        (
+            WHOLE + "```{python}\n#| echo: false\n" + 30 * "x = 1\n" + "```",
+            1,
+            r"\d\d% of its code lines hidden, at most 25%",
+        ),
+        (
+            "```{python}\n#| echo: false\n#| label: tbl-new\n#| tbl-cap: a\nx = 1\n```\n" + WHOLE,
+            17,
+            "is folded .* not hidden",
+        ),
+        ('::: {.callout-note title="Takeaway"}\nx\n:::\n' + WHOLE, 17, "has become a recap"),
+        ("```{python}\nclaim('a', 'b')\n```\n" + WHOLE, 18, "has become check_claim"),
+    ],
+    ids=range(9),
+)
+def test_a_chapter_that_shows_its_work_is_held_to_it(book, text, line, message):
+    source = book / "chapters/02-second.qmd"
+    start = "# Title {#sec-second}\n\n```{python}\nopen_chapter('02-second')\n"
+    start += 6 * "x = 1\n" + "```\n\n"
+    source.write_text(SHOWS + start + WHOLE)
+    assert lint_book(book) == []
+    source.write_text(SHOWS + start + text)
+    assert [
+        c
+        for c in lint_book(book)
+        if c.startswith(f"chapters/02-second.qmd:{line}: ") and re.search(message, c)
+    ], lint_book(book)
+    source.write_text(start + text)
+    assert not [c for c in lint_book(book) if re.search(message, c)], "others are only counted"
+
+
+def test_what_a_chapter_shows_is_counted(book):
+    source = book / "chapters/02-second.qmd"
+    source.write_text(
+        "# Two words\n\n```{python}\n#| echo: false\na = 1\n\nb = 2\n```\n\n"
+        "And **four** `{python} a + b` more, $x$.\n\n"
+        "```{python}\n#| code-fold: true\n#| tbl-cap: A caption\n"
+        + f"c = '{90 * 'x'}'\nd = 4\n```\n\n"
+        "```text\nnot counted\n```\n\n::: {#exr-a}\nNor this.\n:::\n\nThe end.\n"
+    )
+    assert shares_of(read_chapter(source)) == Shares(4, 0.5, 1, 0, 2 + 5 + 2 + 2)
 
 
 def test_an_unnumbered_heading_is_linked_to_and_not_referred_to_by_number(book):

@@ -45,7 +45,7 @@ def all_text(notebook):
 
 def shown(cell):
     """What a computed paragraph shows: the Markdown of its last expression."""
-    names = {}
+    names = {"first": 1, "last": "2.00", "verdict_of": lambda identifier: f"✓ ({identifier})"}
     exec(
         "from IPython.display import Markdown\nimport types\nused_module ="
         f" types.SimpleNamespace(COUNT=7)\nshown = {cell.source}",
@@ -122,7 +122,14 @@ def test_computed_paragraphs_show_their_values(first):
         texts[1].strip().replace("\N{NO-BREAK SPACE}", " ")
         == "**Figure 1.2.** A caption with a computed number: 3."
     )
+    claim = next(text for text in texts if "they fall" in text)
+    assert "> ✓ (clm-fall-of-both) From the last, 2.00, they fall to 1, a number below 3." in claim
     assert all(cell.metadata.jupyter.source_hidden for cell in computed)
+
+
+def test_a_cell_to_try_is_one_to_run(first):
+    [cell] = [cell for cell in first.cells if "tried" in cell.source]
+    assert cell.cell_type == "code" and "jupyter" not in cell.metadata
 
 
 def test_percent_signs_braces_and_backslashes_survive(project):

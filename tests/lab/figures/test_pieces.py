@@ -1,15 +1,9 @@
-"""The figures of chapter 2 show what they are given, and the source on the page is the module's
-own."""
-
-import ast
-import inspect
-import textwrap
+"""The figures of chapter 2 show what they are given."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from _common import Attention, Block, FeedForward
 from lab.figures.pieces import (
     draw_block,
     plot_descent,
@@ -17,7 +11,6 @@ from lab.figures.pieces import (
     plot_kernel_and_attention,
     plot_mask,
     plot_softmax,
-    show_source,
 )
 
 
@@ -25,16 +18,6 @@ from lab.figures.pieces import (
 def close_figures():
     yield
     plt.close("all")
-
-
-@pytest.mark.parametrize("shown", [(Attention.forward,), (FeedForward.forward, Block.forward)])
-def test_the_source_shown_is_the_source(shown):
-    text = show_source(*shown).data
-    assert text.startswith("```python\n") and text.endswith("\n```")
-    code = text.removeprefix("```python\n").removesuffix("```")
-    original = "\n".join(textwrap.dedent(inspect.getsource(f)) for f in shown)
-    assert ast.dump(ast.parse(code)) == ast.dump(ast.parse(original))
-    assert original.count("# ") == code.count("# ")
 
 
 def test_softmax_curves_pass_through_known_points():

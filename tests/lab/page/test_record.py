@@ -10,11 +10,33 @@ import pytest
 from lab import find_or_make
 from lab.page import record
 
+SOURCE = """# X
+
+::: {.claim #clm-big}
+It is big, `{python} n` of 5.
+:::
+
+Then `{python} n`, and
+
+::: {.claim #clm-very-big}
+it stays
+so: `{python} text`.
+:::
+
+```{python}
+1
+```
+
+::: {.claim #clm-plain}
+One of \\$5.
+:::
+"""
+
 
 @pytest.fixture
 def chapter(tmp_path, monkeypatch):
     (tmp_path / "chapters").mkdir()
-    (tmp_path / "chapters" / "x.qmd").write_text("# X\n")
+    (tmp_path / "chapters" / "x.qmd").write_text(SOURCE)
     for name, place in (("ROOT", "."), ("RECORDS", "_record"), ("FIGURES", "figures")):
         monkeypatch.setattr(record, name, tmp_path / place)
     monkeypatch.setattr(record, "_opened", set())
@@ -37,7 +59,7 @@ def run_of(origin):
 
 def test_a_claim_that_holds_is_shown_and_kept(chapter):
     shown = record.claim("big", "It is big: 5.", holds=lambda x: x > 3, given=5, counterexample=1)
-    assert ".claim}" in shown.data and "It is big: 5." in shown.data
+    assert ".claim #clm-big}" in shown.data and "It is big: 5." in shown.data
     assert chapter()["claims"] == [
         {
             "label": "big",
@@ -71,6 +93,64 @@ def test_two_claims_of_one_label_are_refused(chapter):
     record.claim("a", "A.", holds=bool, given=1, counterexample=0)
     with pytest.raises(ValueError, match="two claims with the label 'a'"):
         record.claim("a", "A.", holds=bool, given=1, counterexample=0)
+
+
+def test_a_checked_sentence_is_kept_with_its_values(chapter):
+    for label in ("big", "very big", "plain"):
+        shown = record.check_claim(label, holds=bool, given=1, counterexample=0)
+        assert shown is None
+    assert [c["sentence"] for c in chapter()["claims"]] == ["", "", r"One of \$5."]
+    values = [{"data": {"text/plain": text}} for text in ("3", "3", "'1.5*'")]
+    assert record._note_sentences(["n", "n", "text"], values) == {0, 2}
+    record._write()
+    assert [(c["label"], c["sentence"]) for c in chapter()["claims"]] == [
+        ("big", "It is big, 3 of 5."),
+        ("very big", r"it stays so: 1\.5\*."),
+        ("plain", r"One of \$5."),
+    ]
+    assert dict(chapter()["numbers"]) == {
+        "claim big": "3 5",
+        "claim very big": "1.5",
+        "claim plain": "5",
+    }
+    assert record._note_sentences(["n", "n", "text"], values) == set(), "told once"
+
+
+def test_reading_its_sentences_makes_no_chapter_depend_on_its_prose(chapter):
+    record.note_run(run_of("book"))
+    assert "chapters/x.qmd" not in chapter()["depends_on"]
+
+
+def test_a_check_without_a_sentence_is_refused(chapter):
+    with pytest.raises(ValueError, match=r"claim 'small' has no sentence: .*#clm-small"):
+        record.check_claim("small", holds=bool, given=1, counterexample=0)
+
+
+def test_a_contradicted_sentence_stops_the_build_or_is_marked(chapter, monkeypatch):
+    with pytest.raises(record.ClaimContradicted, match="'big'.*It is big"):
+        record.check_claim("big", holds=bool, given=0, counterexample=0)
+    with pytest.raises(record.ClaimCannotFail, match="'plain'.*cannot fail"):
+        record.check_claim("plain", holds=lambda x: True, given=0, counterexample=0)
+    record.note_run(run_of("yours"))
+    shown = []
+    monkeypatch.setattr(record, "display", shown.append)
+    record.check_claim("very big", holds=bool, given=0, counterexample=0)
+    assert [each.data for each in shown] == ["::: {.contradicted claim=clm-very-big}\n:::"]
+
+
+def test_old_and_new_claims_share_their_labels(chapter):
+    record.claim("big", "Big.", holds=bool, given=1, counterexample=0)
+    with pytest.raises(ValueError, match="two claims with the label 'big'"):
+        record.check_claim("big", holds=bool, given=1, counterexample=0)
+
+
+def test_in_a_notebook_a_sentence_gets_its_mark(monkeypatch):
+    monkeypatch.setattr(record, "_chapter", None)
+    monkeypatch.setattr(record, "_verdicts", {})
+    assert "not checked yet" in record.verdict_of("clm-a-b")
+    for given, mark in ((1, "✓"), (0, "✗ **Contradicted by your results.**")):
+        assert record.check_claim("a b", holds=bool, given=given, counterexample=0) is None
+        assert record.verdict_of("clm-a-b") == mark
 
 
 def test_in_a_notebook_claims_are_shown_and_nothing_is_written(tmp_path, monkeypatch):
