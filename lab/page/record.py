@@ -18,7 +18,7 @@ from filelock import FileLock
 from IPython import get_ipython
 from IPython.display import Markdown
 
-from lab.find_or_make import building_chapter
+from lab.find_or_make import building_chapter, used_results
 from lab.page.printed import Printed
 from lab.store import ROOT
 
@@ -29,8 +29,8 @@ _chapter = (
     None  # the record being written: a dictionary, or None outside a chapter (notebook, test)
 )
 _printed = Printed()  # what the page has printed so far
-_runs = []  # the runs that this process has used, each once
-_opened = set()  # files under data/ and chapters/ that this process has opened for reading
+_opened = set()  # files under data/ and chapters/ that were opened since the chapter was
+_watching = False  # an audit hook cannot be taken away again: one is enough
 
 
 class ClaimContradicted(AssertionError):
@@ -56,23 +56,23 @@ def _watch(event, args):
             _opened.add(path)
 
 
-sys.addaudithook(_watch)
-
-
 def open_chapter(name):
     """Start the record of a chapter: call it in the chapter's first cell with the file's name
     without suffix."""
-    global _chapter, _printed
+    global _chapter, _printed, _watching
     if not any((ROOT / place / f"{name}.qmd").exists() for place in (".", "chapters")):
         raise ValueError(
             f"there is no chapter {name!r}: give the name of a .qmd file without its suffix"
         )
     building_chapter(name)
+    if not _watching:
+        sys.addaudithook(_watch)
+        _watching = True
     _chapter = {
         "chapter": name,
         "claims": [],
         "figures": [],
-        "runs": _runs,
+        "runs": [],
         "numbers": [],
         "depends_on": {},
         "settings": _settings(),
@@ -108,7 +108,7 @@ def _sha256(path, modified, size):
 def _write():
     if _chapter is None:
         return
-    _chapter["numbers"] = _printed.rows()
+    _chapter["runs"], _chapter["numbers"] = used_results(), _printed.rows()
     stats = {p: p.stat() for p in _used_files()}
     _chapter["depends_on"] = {
         p.relative_to(ROOT).as_posix(): _sha256(p, stat.st_mtime_ns, stat.st_size)
@@ -129,20 +129,6 @@ def _write_soon():
         _write()
 
 
-def note_run(run):
-    """Add a run to the list: what it was, where it came from, how long it took."""
-    entry = {
-        "run": run.name,
-        "origin": run.origin,
-        "seed": run.config.seed,
-        "differs": run.differs,
-        **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")},
-    }
-    if entry not in _runs:
-        _runs.append(entry)
-        _write_soon()
-
-
 def run_list():
     """Every run that the chapter has used so far, as a Markdown table: what it was, where it came
     from, how long it took."""
@@ -154,7 +140,7 @@ def run_list():
     lines += [
         f"| `{run['run']}` | {run['differs'] or 'nothing'} | {where[run['origin']]} |"
         f" {run['device_name']} | {run['seconds'] / 60:.1f} |"
-        for run in _runs
+        for run in used_results()
     ]
     return Markdown("\n".join(lines))
 
@@ -177,7 +163,7 @@ def show_figure(figure, label):
 
 def only_book_runs():
     """True while every run that this process has used is one of the book's own."""
-    return all(run["origin"] == "book" for run in _runs)
+    return all(run["origin"] == "book" for run in used_results())
 
 
 def claim(label, sentence, holds, given, counterexample):
