@@ -5,7 +5,7 @@ BOOK_PYTHON = .venv/bin/python
 # A shell's settings of Python are not the book's: another search path, warnings as errors, assertions left out.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONINSPECT PYTHONPLATLIBDIR
 
-.PHONY: help setup setup-tests book instructor notebooks live serve test test-fast train retrain clean
+.PHONY: help setup setup-tests book instructor notebooks live serve check test test-fast train retrain clean
 
 help:        ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ test: setup-tests  ## run all tests, two at a time
 
 test-fast: setup-tests  ## run the tests that neither build the book nor run its notebooks
 	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
+
+check: setup  ## say whether this machine is ready, and what to do where it is not
+	$(BOOK_PYTHON) -m tools.check
 
 train: setup  ## train what is missing from data/ (nothing, in a complete checkout)
 	$(BOOK_PYTHON) -m tools.train

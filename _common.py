@@ -28,7 +28,7 @@ __all__ = """
     DEVICE VOCAB VOCAB_INV VOCAB_SIZE DIGIT_ORDERS EDGE_CASES torch nn F np pd plt random math
     choose_device encode_addition decode_tokens encode_reversal addition_floor reversal_floor
     digits_at_chance make_addition_dataset make_reversal_dataset make_disjoint_addition_split
-    pair_overlap AdditionTransformer Attention FeedForward Block count_parameters
+    pair_overlap AdditionTransformer Attention FeedForward Block Reader count_parameters
     component_table learning_rate_at train_model TrainingDiverged predict_answers exact_match
     column_accuracy generate autoregressive_accuracy add_with_model test_addition census
     attention_weights get_attention_maps get_reversal_attention COLORS plot_training
@@ -653,6 +653,80 @@ class AdditionTransformer(nn.Module):
             )
 
 
+class Reader:
+    """A batch of B sequences of one length, read by a model token by token.
+
+        reader = Reader(model, rows=1)
+        logits = reader.read(torch.tensor([3]))          # (1,) ids -> (1, V) of the next token
+        many = reader.take(torch.zeros(10).long())       # ten copies of row 0, to go on differently
+
+    Keys and values of earlier tokens are kept, so that nothing is computed twice; language models
+    are served this way ("KV cache"). The numbers are those of `AdditionTransformer.forward` up to
+    rounding. Hooks on the model are not called.
+
+    Raises TypeError for anything but an AdditionTransformer, ValueError for one without causal mask
+    (its earlier positions would have to be computed anew with each token) and for a sequence longer
+    than the model's context.
+    """
+
+    def __init__(self, model, rows):
+        if not isinstance(model, AdditionTransformer):
+            raise TypeError(f"a Reader needs an AdditionTransformer, not {type(model).__name__}")
+        if not all(block.attn.causal for block in model.blocks):
+            raise ValueError(
+                "a Reader needs a model with causal mask: without it, earlier positions change with"
+                " each new token"
+            )
+        self.model, self.length = model, 0
+        weight, size = (
+            model.token_emb.weight,
+            (model.max_seq_len, whole_number("rows", rows, 1), model.token_emb.embedding_dim),
+        )
+        self.keys, self.values = (
+            [torch.empty(size, device=weight.device, dtype=weight.dtype) for _ in model.blocks]
+            for _ in range(2)
+        )  # (T, B, D)
+
+    @torch.no_grad()
+    def read(self, tokens):
+        """Append one token to each sequence: (B,) int64 -> (B, V) logits of the token after it."""
+        model = self.model
+        if self.length == model.max_seq_len:
+            raise ValueError(f"the model's context of {model.max_seq_len} tokens is full")
+        x = model.token_emb(tokens)  # (B, D)
+        if model.pos_emb is not None:
+            x = x + model.pos_emb.weight[self.length]
+        for i, block in enumerate(model.blocks):
+            x = x + self._attend(i, block.attn, block.ln1(x))
+            if block.has_ffn:
+                x = x + block.ffn(block.ln2(x))
+        self.length += 1
+        return model.ln_f(x) @ model.token_emb.weight.T  # (B, V)
+
+    def _attend(self, i, attn, x):  # (B, D)
+        # Sums of products instead of matrix products: a row has a single query, and a batch of tiny
+        # matrices is slow.
+        now, heads = self.length, (*x.shape[:1], attn.n_heads, -1)
+        self.keys[i][now], self.values[i][now] = attn.k(x), attn.v(x)
+        keys, values = (
+            cache[i][: now + 1].unflatten(-1, (attn.n_heads, -1))
+            for cache in (self.keys, self.values)
+        )  # (T, B, H, D/H)
+        scores = (keys * attn.q(x).view(heads)).sum(-1) / math.sqrt(keys.shape[-1])  # (T, B, H)
+        return attn.out((scores.softmax(0)[..., None] * values).sum(0).flatten(1))  # (B, D)
+
+    def take(self, rows):
+        """A new Reader with copies of these rows ((M,) int64, repetitions allowed), at the same
+        point."""
+        other = object.__new__(Reader)
+        other.model, other.length = self.model, self.length
+        other.keys, other.values = (
+            [k.index_select(1, rows) for k in self.keys],
+            [v.index_select(1, rows) for v in self.values],
+        )
+        return other
+
+
 def _device_of(model):
     """The device that a model's weights are on. Raises TypeError for anything but a torch module
     that reads token ids."""
@@ -1056,9 +1130,10 @@ def census(model, n_digits=3, digit_order="ones_first", batch_size=4096, progres
     """The model's answer to every sum there is: int64 array (10**n, 10**n), entry [a, b] its a + b
     (-1: no number).
 
-    Greedy decoding differs from teacher forcing only after a first wrong token, so each row is read
-    off once teacher-forced, and only the rows that are wrong there are generated anew, token by
-    token.
+    An AdditionTransformer is read token by token, all sums with one a at once (`Reader`): a model
+    that knows nothing costs as much as one that is always right. Other models, and those that
+    somebody watches or changes by hooks, are read off teacher-forced in batches; greedy decoding
+    differs from that only after a first wrong token, so only rows with one are generated anew.
     """
     n_digits, batch_size = (
         whole_number("n_digits", n_digits, 1, 4),
@@ -1066,19 +1141,52 @@ def census(model, n_digits=3, digit_order="ones_first", batch_size=4096, progres
     )
     device, side = _device_of(model), 10**n_digits
     answer_start, answered = 2 * n_digits + 1, []
+    reads_ahead = _can_be_read_ahead(model, answer_start + n_digits + 2)
     codes = torch.arange(side * side, device=device)
     model.eval()
-    for part in tqdm(codes.split(batch_size), unit="batch", disable=not progress, leave=False):
+    parts = codes.split(side if reads_ahead else batch_size)
+    for part in tqdm(parts, unit="batch", disable=not progress, leave=False):
         rows = _addition_sequences(
             part // side, part % side, n_digits, _digit_order(digit_order)
         )  # (B, T + 1)
-        output = model(rows[:, :-1])[:, answer_start:].argmax(-1)  # (B, n + 2)
-        wrong = (output != rows[:, answer_start + 1 :]).any(1)
-        if wrong.any():
-            prompts = rows[wrong, : answer_start + 1]
-            output[wrong] = generate(model, prompts, n_digits + 2)[:, answer_start + 1 :]
+        if reads_ahead:
+            output = _written_after(model, rows[:, : answer_start + 1], n_digits + 2)
+        else:
+            output = model(rows[:, :-1])[:, answer_start:].argmax(-1)  # (B, n + 2)
+            wrong = (output != rows[:, answer_start + 1 :]).any(1)
+            if wrong.any():
+                prompts = rows[wrong, : answer_start + 1]
+                output[wrong] = generate(model, prompts, n_digits + 2)[:, answer_start + 1 :]
         answered.append(_sums_written(output, n_digits, digit_order))
     return torch.cat(answered).view(side, side).cpu().numpy()
+
+
+def _can_be_read_ahead(model, n_tokens):
+    """Does a Reader compute what this model's own forward pass would?"""
+    return (
+        type(model) is AdditionTransformer
+        and all(block.attn.causal for block in model.blocks)
+        and model.max_seq_len >= n_tokens
+        and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    )
+
+
+def _written_after(model, prompts, n):
+    """What a model writes after prompts of one length, greedily: (B, T) int64 -> (B, n). First
+    tokens that all prompts share are read once."""
+    shared = (prompts == prompts[0]).all(0).long().cumprod(0).sum().item()
+    shared = min(shared, prompts.shape[1] - 1)
+    reader = Reader(model, rows=1 if shared else len(prompts))
+    for t in range(shared):
+        reader.read(prompts[:1, t])
+    if shared:
+        reader = reader.take(torch.zeros(len(prompts), dtype=torch.int64, device=prompts.device))
+    for t in range(shared, prompts.shape[1]):
+        logits = reader.read(prompts[:, t])  # (B, V)
+    written = [logits.argmax(-1)]
+    while len(written) < n:
+        written.append(reader.read(written[-1]).argmax(-1))
+    return torch.stack(written, dim=1)
 
 
 # --------------------------------------------------------------------------------------------------

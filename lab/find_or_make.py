@@ -20,6 +20,7 @@ __all__ = (
     " nearest_stored".split()
 )
 
+_used = []  # the results that this process has used, each once
 _chapter = None  # the page that is being built: see lab/page/record.py
 
 
@@ -51,6 +52,26 @@ def building_chapter(name=None):
     global _chapter
     _chapter = name or _chapter
     return _chapter
+
+
+def note_use(run):
+    """Add a run to the list of what this process has used: what it was, where it came from, how
+    long it took. A page shows the list."""
+    entry = {
+        "run": run.name,
+        "origin": run.origin,
+        "seed": run.config.seed,
+        "differs": run.differs,
+        **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")},
+    }
+    if entry not in _used:
+        _used.append(entry)
+
+
+def used_results():
+    """The results that this process has used so far: a list of dictionaries, as `note_use` keeps
+    them."""
+    return list(_used)
 
 
 def runs_mode():

@@ -39,8 +39,7 @@ from _common import (
 )
 from lab import store
 from lab.addition import other_architectures, two_tasks
-from lab.find_or_make import Wanted, building_chapter, find_or_make, python_command
-from lab.page import record
+from lab.find_or_make import Wanted, building_chapter, find_or_make, note_use, python_command
 from lab.scale import at_most
 
 CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])  # what decides a run's numbers
@@ -379,7 +378,7 @@ def finished_run(config, progress=True):
         ),
     )
     run = Run(stored.config, stored.history, stored.weights, stored.provenance, origin)
-    record.note_run(run)
+    note_use(run)
     return run
 
 

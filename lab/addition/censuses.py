@@ -20,18 +20,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
-from _common import DEVICE, EOS, EQUALS, PLUS, encode_addition, own_defaults, tqdm
+from _common import DEVICE, EOS, EQUALS, PLUS, Reader, encode_addition, own_defaults, tqdm
 from lab import store
-from lab.addition import incremental
-from lab.addition.incremental import Reader, probabilities
 from lab.experiments import half_trained, runs_of
 from lab.find_or_make import Call, Wanted, find_or_make, python_command
 from lab.scale import few
 
 BOOK_CENSUSES = store.ROOT / "data" / "censuses"
 YOUR_CENSUSES = store.YOUR_RUNS / ".censuses"
-CODE = store.code_hash([store.ROOT / "_common.py", Path(incremental.__file__), Path(__file__)])
+CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])
 
 COLUMNS = ["ones", "tens", "hundreds", "thousands", "<EOS>"]
 PAIRS = 1_000_000
@@ -109,6 +108,12 @@ class Census:
     def wrong(self):
         """(10^6,) booleans: pairs whose answer, written by the model on its own, is wrong."""
         return ~self.written_right.all(1)
+
+
+def probabilities(logits):
+    """Logits (B, V) as probabilities (B, V), in 64 bit, so that confidences close to 1 can be told
+    apart."""
+    return F.softmax(logits.double(), dim=-1)
 
 
 @own_defaults()

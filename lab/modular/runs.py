@@ -35,7 +35,7 @@ from tqdm.auto import tqdm
 
 from _common import check_gradients, one_of, own_defaults, whole_number
 from lab import store
-from lab.find_or_make import Wanted, find_or_make, python_command
+from lab.find_or_make import Wanted, find_or_make, note_use, python_command
 from lab.modular.fourier import (
     component_norms,
     cosine_fit,
@@ -61,7 +61,6 @@ from lab.modular.model import (
     score,
     train_step,
 )
-from lab.page import record
 from lab.scale import at_most, few
 
 BOOK_MODULAR = store.ROOT / "data" / "modular"
@@ -523,7 +522,7 @@ def finished_modular(config, keep="weights", progress=True):
         current=lambda own: own.provenance["code"] == CODE,
         make=lambda folder: train_and_store(config, folder, keep, progress, replace=True),
     )
-    record.note_run(run)
+    note_use(run)
     return run
 
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 from IPython import get_ipython
 from IPython.display import Markdown, display
 
-from lab.find_or_make import building_chapter
+from lab.find_or_make import building_chapter, used_results
 from lab.page.printed import Printed
 from lab.store import ROOT
 from tools.qmd import claim_id, inline_markdown, read_chapter
@@ -31,11 +31,11 @@ _chapter = (
     None  # the record being written: a dictionary, or None outside a chapter (notebook, test)
 )
 _printed = Printed()  # what the page has printed so far
-_runs = []  # the runs that this process has used, each once
 _prose = []  # the chapter's prose that has inline expressions and is still to come
 _sentences = {}  # the claims' sentences as the chapter's source has them, by identifier
 _verdicts = {}  # did the claims checked so far hold? by identifier
-_opened = set()  # files under data/ and chapters/ that this process has opened for reading
+_opened = set()  # files under data/ and chapters/ that were opened since the chapter was
+_watching = False  # an audit hook cannot be taken away again: one is enough
 
 
 class ClaimContradicted(AssertionError):
@@ -61,13 +61,10 @@ def _watch(event, args):
             _opened.add(path)
 
 
-sys.addaudithook(_watch)
-
-
 def open_chapter(name):
     """Start the record of a chapter: call it in the chapter's first cell with the file's name
     without suffix."""
-    global _chapter, _printed
+    global _chapter, _printed, _watching
     sources = [ROOT / place / f"{name}.qmd" for place in (".", "chapters")]
     source = next((path for path in sources if path.exists()), None)
     if source is None:
@@ -76,11 +73,14 @@ def open_chapter(name):
         )
     building_chapter(name)
     _read_sentences(source)
+    if not _watching:
+        sys.addaudithook(_watch)
+        _watching = True
     _chapter = {
         "chapter": name,
         "claims": [],
         "figures": [],
-        "runs": _runs,
+        "runs": [],
         "numbers": [],
         "depends_on": {},
         "settings": _settings(),
@@ -153,7 +153,7 @@ def _sha256(path, modified, size):
 def _write():
     if _chapter is None:
         return
-    _chapter["numbers"] = _printed.rows()
+    _chapter["runs"], _chapter["numbers"] = used_results(), _printed.rows()
     stats = {p: p.stat() for p in _used_files()}
     _chapter["depends_on"] = {
         p.relative_to(ROOT).as_posix(): _sha256(p, stat.st_mtime_ns, stat.st_size)
@@ -174,20 +174,6 @@ def _write_soon():
         _write()
 
 
-def note_run(run):
-    """Add a run to the list: what it was, where it came from, how long it took."""
-    entry = {
-        "run": run.name,
-        "origin": run.origin,
-        "seed": run.config.seed,
-        "differs": run.differs,
-        **{k: run.provenance[k] for k in ("seconds", "device_name", "threads", "torch", "date")},
-    }
-    if entry not in _runs:
-        _runs.append(entry)
-        _write_soon()
-
-
 def run_list():
     """Every run that the chapter has used so far, as a Markdown table: what it was, where it came
     from, how long it took."""
@@ -199,7 +185,7 @@ def run_list():
     lines += [
         f"| `{run['run']}` | {run['differs'] or 'nothing'} | {where[run['origin']]} |"
         f" {run['device_name']} | {run['seconds'] / 60:.1f} |"
-        for run in _runs
+        for run in used_results()
     ]
     return Markdown("\n".join(lines))
 
@@ -222,7 +208,7 @@ def show_figure(figure, label):
 
 def only_book_runs():
     """True while every run that this process has used is one of the book's own."""
-    return all(run["origin"] == "book" for run in _runs)
+    return all(run["origin"] == "book" for run in used_results())
 
 
 def check_claim(label, *, holds, given, counterexample):

@@ -20,7 +20,6 @@ from lab.adders.training.sweeps import (
     sweep_name,
 )
 from lab.find_or_make import NotStored, Wanted, find_or_make, nearest_stored, python_command
-from lab.page import record
 from lab.runs import RunConfig, finished_run
 
 
@@ -35,7 +34,7 @@ def empty_places(tmp_path, monkeypatch):
     """No own results but those that a test makes."""
     monkeypatch.setattr(store, "YOUR_RUNS", tmp_path / "yours")
     monkeypatch.setattr(sweeps, "YOUR_FLEETS", tmp_path / "yours" / "fleets")
-    monkeypatch.setattr(record, "_runs", [])
+    monkeypatch.setattr(finding, "_used", [])
     return tmp_path
 
 
@@ -132,7 +131,10 @@ def test_seeds_that_the_book_lacks_are_trained_and_joined(empty_places, monkeypa
     store_fleet(sweeps.Fleet(config, [0, 1, 2]).run(progress=False), book)
     whole = read_sweep(config, book)
     found = finished_sweep(config, [1, 4, 0], "short", progress=False)
-    assert found.outcomes["seed"].tolist() == [1, 4, 0] and record._runs[-1]["origin"] == "yours"
+    assert (
+        found.outcomes["seed"].tolist() == [1, 4, 0]
+        and finding.used_results()[-1]["origin"] == "yours"
+    )
     assert read_sweep(config, sweeps.YOUR_FLEETS).outcomes["seed"].tolist() == [4]
     assert set(found.history["seed"]) == {0, 1, 4} and len(found.history) == 6
     for name, value in found.weights.items():
@@ -140,15 +142,15 @@ def test_seeds_that_the_book_lacks_are_trained_and_joined(empty_places, monkeypa
     few = finished_sweep(config, [2], "short")
     assert (
         few.outcomes["seed"].tolist() == [2] == few.history["seed"].unique().tolist()
-        and record._runs[-1]["origin"] == "book"
+        and finding.used_results()[-1]["origin"] == "book"
     )
     monkeypatch.setenv("BOOK_RUNS", "fresh")
-    assert record._runs[-1]["differs"] == "short; 1 seeds"
+    assert finding.used_results()[-1]["differs"] == "short; 1 seeds"
     assert (
         finished_sweep(config, [2], "short", progress=False).provenance["blocks"][-1]["seeds"]
         == "2"
     )
-    assert record._runs[-1]["origin"] == "yours"
+    assert finding.used_results()[-1]["origin"] == "yours"
 
 
 def test_only_seeds_that_are_there():

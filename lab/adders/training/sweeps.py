@@ -34,8 +34,7 @@ from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
 from lab.adders.models.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.adders.models.trainable_by_hand import NearHandSet
 from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
-from lab.find_or_make import Wanted, find_or_make, python_command, runs_mode
-from lab.page import record
+from lab.find_or_make import Wanted, find_or_make, note_use, python_command, runs_mode
 from lab.scale import at_most
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
@@ -533,7 +532,7 @@ def finished_sweep(config, seeds, text, progress=True):
     )
     blocks = done.provenance["blocks"]
     about = {key: blocks[0][key] for key in ("device_name", "threads", "torch", "date")}
-    record.note_run(
+    note_use(
         SimpleNamespace(
             name=done.path.name,
             origin=origin,

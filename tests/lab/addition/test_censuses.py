@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from _common import AdditionTransformer, generate, predict_answers
+from _common import AdditionTransformer, Reader, generate, predict_answers
 from lab import store
 from lab.addition import censuses
 from lab.addition.censuses import (
@@ -27,13 +27,13 @@ from lab.addition.censuses import (
     end_scores,
     margins,
     nearly_right,
+    probabilities,
     read_block,
     store_census,
     stored_census,
     subjects,
     take_census,
 )
-from lab.addition.incremental import Reader, probabilities
 from lab.experiments import half_trained, runs_of
 from lab.runs import RunConfig
 

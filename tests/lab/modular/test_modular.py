@@ -42,7 +42,6 @@ from lab.modular.runs import (
     time_to_grok,
     train_and_store,
 )
-from lab.page import record
 from tools import benchmark
 
 TINY = ModularConfig(
@@ -411,7 +410,7 @@ def test_a_stored_run_stays_and_damage_is_named(tmp_path):
 def test_runs_are_taken_from_the_book_then_from_your_own_then_trained(tmp_path, monkeypatch):
     monkeypatch.setattr(modular_runs, "BOOK_MODULAR", tmp_path / "book")
     monkeypatch.setattr(modular_runs, "YOUR_MODULAR", tmp_path / "yours")
-    monkeypatch.setattr(record, "note_run", lambda run: None)
+    monkeypatch.setattr(modular_runs, "note_use", lambda run: None)
     monkeypatch.delenv("BOOK_RUNS", raising=False)
     config = dataclasses.replace(TINY, epochs=50, measure_every=10)
     trained = finished_modular(config, "history", progress=False)

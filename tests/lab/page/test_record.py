@@ -40,7 +40,7 @@ def chapter(tmp_path, monkeypatch):
     for name, place in (("ROOT", "."), ("RECORDS", "_record"), ("FIGURES", "figures")):
         monkeypatch.setattr(record, name, tmp_path / place)
     monkeypatch.setattr(record, "_opened", set())
-    monkeypatch.setattr(record, "_runs", [])
+    monkeypatch.setattr(find_or_make, "_used", [])
     monkeypatch.setattr(find_or_make, "_chapter", None)  # what follows may train again
     record.open_chapter("x")
     yield lambda: json.loads((tmp_path / "_record" / "x.json").read_text())
@@ -77,8 +77,8 @@ def test_a_contradicted_claim_stops_the_build(chapter):
 
 
 def test_with_a_readers_own_runs_it_is_shown_as_contradicted(chapter):
-    record.note_run(run_of("book"))
-    record.note_run(run_of("yours"))
+    find_or_make.note_use(run_of("book"))
+    find_or_make.note_use(run_of("yours"))
     shown = record.claim("big", "It is big.", holds=lambda x: x > 3, given=2, counterexample=1)
     assert ".claim-contradicted" in shown.data and "Contradicted by your runs" in shown.data
     assert chapter()["claims"][0]["holds"] is False and chapter()["claims"][0]["own_runs"] is True
@@ -164,13 +164,14 @@ def test_in_a_notebook_claims_are_shown_and_nothing_is_written(tmp_path, monkeyp
 
 def test_runs_are_listed_once(chapter):
     for _ in range(3):
-        record.note_run(run_of("book"))
+        find_or_make.note_use(run_of("book"))
+    record.claim("a", "A.", holds=bool, given=1, counterexample=0)
     assert [run["run"] for run in chapter()["runs"]] == ["run-book"]
 
 
 def test_a_chapter_says_where_its_runs_came_from(chapter):
-    record.note_run(run_of("book"))
-    record.note_run(run_of("yours"))
+    find_or_make.note_use(run_of("book"))
+    find_or_make.note_use(run_of("yours"))
     assert "| `run-book` | lr 0.1 | stored with the book | cpu | 0.0 |" in record.run_list().data
     assert "| `run-yours` | lr 0.1 | trained by you | cpu | 0.0 |" in record.run_list().data
 
@@ -191,7 +192,7 @@ def test_data_files_that_were_opened_are_noted_with_their_hash(chapter, tmp_path
         path.write_text("a\n1\n")
     record._opened.clear()
     used.read_text()
-    record.note_run(run_of("book"))
+    record.claim("a", "A.", holds=bool, given=1, counterexample=0)
     assert chapter()["depends_on"]["data/used.csv"] == hashlib.sha256(b"a\n1\n").hexdigest()
     assert "data/unused.csv" not in chapter()["depends_on"]
 

@@ -4,6 +4,7 @@ sweeps make of it."""
 import pytest
 import torch
 
+from lab import find_or_make
 from lab.adders.formats import FORMATS
 from lab.adders.fragility import passes
 from lab.adders.models.by_hand import CircuitConfig, hand_set
@@ -12,7 +13,6 @@ from lab.adders.studies import recovery
 from lab.adders.ten_digits import board_pairs, stratified_pairs
 from lab.adders.training import sweeps
 from lab.adders.training.fleets import tensor_sizes
-from lab.page import record
 
 
 def test_sharp_circuits_are_the_same_function():
@@ -66,7 +66,7 @@ def test_a_readers_own_sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(recovery, "STEPS", 3)
     monkeypatch.setattr(recovery, "SEEDS", [100, 101])
     monkeypatch.setattr(recovery, "LEVELS", {(8, "quick"): (0.0, 0.3)})
-    monkeypatch.setattr(record, "_runs", [])
+    monkeypatch.setattr(find_or_make, "_used", [])
     monkeypatch.setenv("BOOK_RUNS", "fresh")
     table = recovery.recovery_table(progress=False)
     assert (
@@ -77,7 +77,7 @@ def test_a_readers_own_sweep(tmp_path, monkeypatch):
         table["adds_before"].tolist() == [True, True, False, False]
         and table["right_after"].between(0, 1).all()
     )
-    noted = [run for run in record._runs if run["run"].startswith("near-circuit-8")]
+    noted = [run for run in find_or_make.used_results() if run["run"].startswith("near-circuit-8")]
     assert (
         [run["origin"] for run in noted] == ["yours"] * 2
         and noted[0]["seed"] == "100-101"
