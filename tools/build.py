@@ -21,6 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lab.page.qmd import SourceError, read_config
 from tools.check_pages import check_pages
 from tools.environment import kernel_environment
 from tools.execute import ChapterError
@@ -28,7 +29,6 @@ from tools.freshness import drop_stale_results
 from tools.lint import lint_book
 from tools.notebooks import publish_notebooks
 from tools.pandoc_book import BookError, build_book
-from tools.qmd import SourceError, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("quarto", "pandoc")

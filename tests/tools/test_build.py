@@ -11,12 +11,12 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from lab.page.qmd import SourceError, claim_id, list_pages, read_chapter, read_config
 from tools import build as build_module
 from tools.build import BuildError, build, choose_edition, choose_engine, find_quarto
 from tools.execute import inline_values
 from tools.freshness import drop_stale_results, list_results
 from tools.pandoc_book import build_book
-from tools.qmd import SourceError, claim_id, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_quarto = pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")

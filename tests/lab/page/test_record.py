@@ -117,7 +117,7 @@ def test_a_checked_sentence_is_kept_with_its_values(chapter):
 
 
 def test_reading_its_sentences_makes_no_chapter_depend_on_its_prose(chapter):
-    record.note_run(run_of("book"))
+    find_or_make.note_use(run_of("book"))
     assert "chapters/x.qmd" not in chapter()["depends_on"]
 
 
@@ -131,7 +131,7 @@ def test_a_contradicted_sentence_stops_the_build_or_is_marked(chapter, monkeypat
         record.check_claim("big", holds=bool, given=0, counterexample=0)
     with pytest.raises(record.ClaimCannotFail, match="'plain'.*cannot fail"):
         record.check_claim("plain", holds=lambda x: True, given=0, counterexample=0)
-    record.note_run(run_of("yours"))
+    find_or_make.note_use(run_of("yours"))
     shown = []
     monkeypatch.setattr(record, "display", shown.append)
     record.check_claim("very big", holds=bool, given=0, counterexample=0)
