@@ -673,3 +673,15 @@ def test_quarto_runs_again_what_changed(own_small_book):
     change(own_small_book / "used_module.py", "7", "11")
     folder = build(own_small_book, "quarto", "reader")
     assert "a count: 11." in words(page(folder, "chapters/01-first.html").main)
+
+
+def test_a_build_that_shows_a_readers_own_runs_says_so(tmp_path):
+    (tmp_path / "_record").mkdir()
+    for chapter, origins in {"a": ["book"], "b": ["book", "yours"]}.items():
+        runs = [{"run": f"run-{origin}", "origin": origin} for origin in origins]
+        record = json.dumps({"chapter": chapter, "runs": runs})
+        (tmp_path / "_record" / f"{chapter}.json").write_text(record)
+    assert "1 of the results" in (note := build_module.note_on_own_runs(tmp_path))
+    assert "Chapters: b." in note
+    (tmp_path / "_record" / "b.json").unlink()
+    assert build_module.note_on_own_runs(tmp_path) == ""
