@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lab.page.qmd import SourceError, read_config
 from tools.check_pages import check_pages
 from tools.environment import kernel_environment
 from tools.execute import ChapterError
@@ -28,7 +30,6 @@ from tools.freshness import drop_stale_results
 from tools.lint import lint_book
 from tools.notebooks import publish_notebooks
 from tools.pandoc_book import BookError, build_book
-from tools.qmd import SourceError, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("quarto", "pandoc")
@@ -186,6 +187,20 @@ def render_with_quarto(root: Path, edition: str) -> None:
         raise BuildError("\n".join(warnings))
 
 
+def note_on_own_runs(root: Path) -> str:
+    """What to tell a reader whose own results the pages show; "" where all are the book's."""
+    records = [json.loads(path.read_text()) for path in sorted((root / "_record").glob("*.json"))]
+    own = {run["run"]: record["chapter"] for record in records for run in record["runs"]
+           if run["origin"] == "yours"}  # fmt: skip
+    if not own:
+        return ""
+    return (
+        f"{len(own)} of the results on these pages are your own, from data/yours: what they"
+        f" contradict is marked on the page and stops nothing. Chapters:"
+        f" {', '.join(sorted(set(own.values())))}."
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.build", description="Build the book.")
     parser.add_argument(
@@ -216,6 +231,8 @@ def main(arguments: list[str] | None = None) -> int:
         f"The book is in {(output / 'index.html').relative_to(ROOT)}"
         f" ({time.time() - started:.0f} s)."
     )
+    if note := note_on_own_runs(ROOT):
+        print(note)
     return 0
 
 

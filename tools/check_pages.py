@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tools.qmd import FENCE, Page, claim_id, list_pages, read_config
+from lab.page.qmd import FENCE, Page, claim_id, list_pages, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 UNRESOLVED = re.compile(

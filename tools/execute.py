@@ -24,9 +24,9 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+from lab.page.qmd import Cell, Chapter, inline_markdown
 from tools.environment import kernel_environment
 from tools.freshness import pandoc_result, take_snapshot, write_atomically
-from tools.qmd import Cell, Chapter, inline_markdown
 
 CHAPTERS_AT_ONCE = 2
 LONGEST_SOCKET = (

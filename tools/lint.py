@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pypandoc
 
-from tools.qmd import (
+from lab.page.qmd import (
     FENCE,
     Cell,
     Chapter,

@@ -25,6 +25,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from lab.page.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
 from tools.pandoc_book import (
     BookError,
     Draft,
@@ -36,7 +37,6 @@ from tools.pandoc_book import (
     string,
     walk,
 )
-from tools.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/

@@ -23,13 +23,13 @@ from pathlib import Path
 import pypandoc
 from bs4 import BeautifulSoup
 
+from lab.page.qmd import Cell, Chapter, Page, choose_display, list_pages, read_chapter, read_config
 from tools.execute import (
     ChapterError,
     execute_chapters,
     inline_values,
     warn_of_hidden_output,
 )
-from tools.qmd import Cell, Chapter, Page, choose_display, list_pages, read_chapter, read_config
 
 REFERENCE_KINDS = {
     "sec": "Section",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tools.qmd import FENCE, INLINE_EXPRESSION, Cell, Chapter
+from lab.page.qmd import FENCE, INLINE_EXPRESSION, Cell, Chapter
 
 WIDTH = 88  # characters of code that a page shows without scrolling sideways
 LONGEST_INLINE = 60  # characters of an inline expression that is still a name or one short call

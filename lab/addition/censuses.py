@@ -35,6 +35,7 @@ CODE = store.code_hash([store.ROOT / "_common.py", Path(__file__)])
 COLUMNS = ["ones", "tens", "hundreds", "thousands", "<EOS>"]
 PAIRS = 1_000_000
 BINS = 1000  # equal bins of confidence from 0 to 1; coarser ones are made by adding neighbours
+AT_ONCE = 8  # first operands that are read together: small models wait for Python otherwise
 WORST = 1000  # pairs of smallest margin that are kept
 CLASS_EDGES = (
     0.9,
@@ -118,37 +119,36 @@ def probabilities(logits):
 
 @own_defaults()
 @torch.no_grad()
-def read_block(model, a):
-    """One operand `a` with all 1000 second operands, read both ways: (forced, top, chosen, answer,
-    written, sure).
+def read_block(model, a, n=1):
+    """The n operands from `a` on, each with all 1000 second operands, read both ways: (forced, top,
+    chosen, answer, written, sure), N = 1000 n pairs in order.
 
-    forced: logits (1000, 5, V) with the right digits before each column; chosen, top: (1000, 5) the
-    likeliest token there, and its probability; answer: (1000, 5) the right tokens; written:
-    (1000, 5) the tokens that the model writes on its own; sure: (1000,) the probability that it
-    gives to that whole answer.
+    forced: logits (N, 5, V) with the right digits before each column; chosen, top: (N, 5) the
+    likeliest token there, and its probability; answer: (N, 5) the right tokens; written: (N, 5) the
+    tokens that the model writes on its own; sure: (N,) the probability that it gives to that whole
+    answer.
     """
     device = next(model.parameters()).device
     digits = torch.arange(10, device=device)
-    reader = Reader(model, rows=1)
-    for token in [a // 100, a // 10 % 10, a % 10, PLUS]:
-        reader.read(torch.tensor([token], device=device))
-    for size in (1, 10, 100):  # the tree of prefixes: 10, 100, 1000 rows
+    operands = torch.arange(a, a + n, device=device)  # (n,)
+    reader, pairs = Reader(model, rows=n), torch.arange(1000 * n, device=device)
+    for tokens in (operands // 100, operands // 10 % 10, operands % 10, operands * 0 + PLUS):
+        reader.read(tokens)
+    for size in (n, 10 * n, 100 * n):  # the tree of prefixes: 10 n, 100 n, 1000 n rows
         reader = reader.take(torch.arange(size, device=device).repeat_interleave(10))
         reader.read(digits.repeat(size))
-    first = reader.read(
-        torch.full((1000,), EQUALS, device=device)
-    )  # (1000, V): logits of the ones digit
-    truth = a + torch.arange(1000, device=device)
+    first = reader.read(torch.full_like(pairs, EQUALS))  # (N, V): logits of the ones digit
+    truth = operands.repeat_interleave(1000) + pairs % 1000
     answer = torch.stack(
         [truth // 10**k % 10 for k in range(4)] + [torch.full_like(truth, EOS)], dim=1
-    )  # (1000, 5)
+    )  # (N, 5)
 
-    forced_reader, forced = reader.take(torch.arange(1000, device=device)), [first]
+    forced_reader, forced = reader.take(pairs), [first]
     for k in range(4):
         forced.append(forced_reader.read(answer[:, k]))
-    forced = torch.stack(forced, dim=1)  # (1000, 5, V)
-    p = probabilities(forced.flatten(0, 1)).view(1000, 5, -1)
-    top, chosen = p.max(-1)  # (1000, 5) each
+    forced = torch.stack(forced, dim=1)  # (N, 5, V)
+    p = probabilities(forced.flatten(0, 1)).view(1000 * n, 5, -1)
+    top, chosen = p.max(-1)  # (N, 5) each
     sure = top.prod(1)  # right answers are written as they are forced
     written = answer.clone()
     strays = (chosen != answer).any(1).nonzero()[:, 0]  # (M,)
@@ -210,9 +210,9 @@ def take_census(model, progress=True):
     forced_right, written_right = np.zeros((PAIRS, 5), bool), np.zeros((PAIRS, 5), bool)
     smallest, column = np.zeros(PAIRS, np.float32), np.zeros(PAIRS, np.int8)
     confidence, off_by, classes = np.zeros((6, BINS, 3)), {}, np.zeros(PAIRS, np.uint8)
-    for a in tqdm(range(1000), unit="block", disable=not progress, leave=False):
-        forced, top, chosen, answer, written, sure = read_block(model, a)
-        rows = slice(1000 * a, 1000 * (a + 1))
+    for a in tqdm(range(0, 1000, AT_ONCE), unit="block", disable=not progress, leave=False):
+        forced, top, chosen, answer, written, sure = read_block(model, a, AT_ONCE)
+        rows = slice(1000 * a, 1000 * (a + AT_ONCE))
         forced_right[rows], written_right[rows] = (
             (chosen == answer).cpu(),
             (written == answer).cpu(),

@@ -21,8 +21,8 @@ from IPython.display import Markdown, display
 
 from lab.find_or_make import building_chapter, used_results
 from lab.page.printed import Printed
+from lab.page.qmd import claim_id, inline_markdown, read_chapter
 from lab.store import ROOT
-from tools.qmd import claim_id, inline_markdown, read_chapter
 
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"

@@ -8,9 +8,9 @@ import pytest
 
 from lab.adders.training.sweeps import BOOK_FLEETS
 from lab.modular.runs import BOOK_MODULAR
+from lab.page.qmd import list_pages, read_config
 from lab.page.record import ROOT
 from lab.store import BOOK_RUNS, stored_places
-from tools.qmd import list_pages, read_config
 
 CHAPTERS = [page.stem for page in list_pages(ROOT, read_config(ROOT)) if page.stem[0].isdigit()]
 

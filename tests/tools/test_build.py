@@ -11,12 +11,12 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from lab.page.qmd import SourceError, claim_id, list_pages, read_chapter, read_config
 from tools import build as build_module
 from tools.build import BuildError, build, choose_edition, choose_engine, find_quarto
 from tools.execute import inline_values
 from tools.freshness import drop_stale_results, list_results
 from tools.pandoc_book import build_book
-from tools.qmd import SourceError, claim_id, list_pages, read_chapter, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_quarto = pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
@@ -673,3 +673,15 @@ def test_quarto_runs_again_what_changed(own_small_book):
     change(own_small_book / "used_module.py", "7", "11")
     folder = build(own_small_book, "quarto", "reader")
     assert "a count: 11." in words(page(folder, "chapters/01-first.html").main)
+
+
+def test_a_build_that_shows_a_readers_own_runs_says_so(tmp_path):
+    (tmp_path / "_record").mkdir()
+    for chapter, origins in {"a": ["book"], "b": ["book", "yours"]}.items():
+        runs = [{"run": f"run-{origin}", "origin": origin} for origin in origins]
+        record = json.dumps({"chapter": chapter, "runs": runs})
+        (tmp_path / "_record" / f"{chapter}.json").write_text(record)
+    assert "1 of the results" in (note := build_module.note_on_own_runs(tmp_path))
+    assert "Chapters: b." in note
+    (tmp_path / "_record" / "b.json").unlink()
+    assert build_module.note_on_own_runs(tmp_path) == ""

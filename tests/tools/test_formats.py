@@ -12,8 +12,8 @@ import pypandoc
 import pytest
 from small_book import ROOT
 
+from lab.page.qmd import Prose, list_pages, read_chapter, read_config
 from tools.check_pages import list_secrets, squeeze
-from tools.qmd import Prose, list_pages, read_chapter, read_config
 
 FORMATS = ["docx", "epub", "typst", "latex", "html"]
 

@@ -5,8 +5,8 @@ import re
 import pytest
 from small_book import write_small_book
 
+from lab.page.qmd import read_chapter
 from tools.lint import lint_book, stray_files
-from tools.qmd import read_chapter
 from tools.shares import Shares, shares_of
 
 

@@ -76,6 +76,13 @@ def test_branches_of_one_prefix_do_not_disturb_each_other():
     )
 
 
+def test_operands_read_together_are_read_as_alone():
+    model = book_run("half-trained").model("cpu").eval()
+    together, alone = read_block(model, 40, n=3), read_block(model, 41)
+    for many, one in zip(together, alone):
+        assert torch.allclose(many[1000:2000].double(), one.double(), atol=1e-4)
+
+
 def test_readers_refuse_what_they_cannot_read():
     with pytest.raises(ValueError, match="causal"):
         Reader(AdditionTransformer(causal=False), rows=1)

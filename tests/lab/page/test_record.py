@@ -117,7 +117,7 @@ def test_a_checked_sentence_is_kept_with_its_values(chapter):
 
 
 def test_reading_its_sentences_makes_no_chapter_depend_on_its_prose(chapter):
-    record._write()
+    find_or_make.note_use(run_of("book"))
     assert "chapters/x.qmd" not in chapter()["depends_on"]
 
 
