@@ -16,6 +16,17 @@ MORE_SEEDS = range(47, 62)  # fifteen more of the reference recipe
 TRIAL = {"extra_epochs": 5, "stop_at": 60}
 ABLATION = {"extra_epochs": 5, "stop_at": 40}
 
+# Two digits and small batches: what chapter 3 trains before the reader's eyes, within a minute.
+LIVE_SETTINGS = {
+    "n_digits": 2,
+    "n_train": 5_000,
+    "n_test": 2_000,
+    "batch_size": 64,
+    "epochs": 25,
+    "warmup_steps": 100,
+}
+LIVE = RunConfig(**LIVE_SETTINGS)
+
 ARMS = {
     "reference": {},
     "most significant first": {"digit_order": "most_significant_first", **TRIAL},
@@ -48,11 +59,14 @@ ARMS = {
     "convolution on reversal": {**REVERSAL, "architecture": "convolution", **TRIAL},
     "GRU on addition": {"architecture": "gru", **TRIAL},
     "GRU on reversal": {**REVERSAL, "architecture": "gru", **TRIAL},
+    # trained live, chapter 3
+    "two digits, live": LIVE_SETTINGS,
 }
 ARM_SEEDS = {
     "reference, until learned": MORE_SEEDS,
     "reference, followed to the end": [47],
     "reversal, until learned": range(47, 52),
+    "two digits, live": range(42, 62),
 }  # SEEDS for all others
 
 # Arms that are planned and not (fully) stored yet: `tools.train` fills them; no chapter may ask
