@@ -213,7 +213,14 @@ def open_page(browser):
             lambda message: message.type in ("error", "warning") and faults.append(message.text),
         )
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        # what a page was still loading when the next one was opened is aborted, and nobody's fault
+        page.on(
+            "requestfailed",
+            lambda request: (
+                request.failure == "net::ERR_ABORTED"
+                or faults.append(f"failed: {request.url} ({request.failure})")
+            ),
+        )
         page.on(
             "request",
             lambda request: (
