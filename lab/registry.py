@@ -58,16 +58,9 @@ class Result:
     config: object = None
     seeds: tuple = ()
 
-    def missing(self, folder):
-        """What `folder` lacks of it: a text, or "" where all is there."""
-        place = Path(folder) / self.name
-        if not place.exists():
-            return "all"
-        if not self.seeds:
-            return ""
-        stored = sweeps.read_sweep(self.config, folder).outcomes["seed"]
-        lacks = sorted(set(self.seeds) - set(stored))
-        return f"seeds {sweeps.seeds_text(lacks)}" if lacks else ""
+    def is_complete(self, folder):
+        """Is there nothing left to do for it in `folder`?"""
+        return not self.jobs(folder)
 
     def seconds(self, folder):
         """How long it took, as recorded, in seconds of one core; None where it is not stored."""
@@ -87,12 +80,6 @@ class Experiment:
     kind: str
     results: Callable
     after: tuple = ()
-
-    def stored_and_wanted(self, folder=None):
-        """How many of its results are there in full, and how many there should be."""
-        folder = folder or FOLDERS[self.kind][0]
-        results = self.results()
-        return sum(not result.missing(folder) for result in results), len(results)
 
 
 # -- Results of each kind
@@ -139,12 +126,20 @@ def sweep_result(config, seeds, fleet_size=16, device="cpu"):
     return Result(sweeps.sweep_name(config), jobs, config, tuple(seeds))
 
 
-def _entry_results(entries):
-    return [sweep_result(entry.config, few(entry.seeds)) for entry in entries.values()]
+def _entry_results(entry):
+    return [sweep_result(entry.config, few(entry.seeds))]
 
 
-def _measured(run, take):
-    return _once(run.name, None, functools.partial(_take, take, run.config))
+def _measured(run, take, stored):
+    """What take(run, folder) finds in a run's model; stored(run, folder) is None where it is not
+    there, or was made with other weights."""
+
+    def jobs(folder):
+        if stored(run, folder) is not None:
+            return []
+        return [functools.partial(_take, take, run.config, folder)]
+
+    return Result(run.name, jobs)
 
 
 def _take(take, config, folder):
@@ -153,14 +148,15 @@ def _take(take, config, folder):
 
 def _census_results():
     return [
-        _measured(run, censuses.store_census)
+        _measured(run, censuses.store_census, censuses.stored_census)
         for runs in censuses.subjects().values()
         for run in runs
     ]
 
 
 def _intervention_results():
-    return [_measured(run, interventions.store_interventions) for run in few(runs_of("reference"))]
+    take, stored = interventions.store_interventions, interventions.stored_interventions
+    return [_measured(run, take, stored) for run in few(runs_of("reference"))]
 
 
 def _followed_result(label):
@@ -204,7 +200,7 @@ def _chapter_of(arm):
 
 def _of_entries(chapter, entries):
     return [
-        Experiment(label, chapter, "fleets", functools.partial(_entry_results, {label: entry}))
+        Experiment(label, chapter, "fleets", functools.partial(_entry_results, entry))
         for label, entry in entries.items()
     ]
 
@@ -298,7 +294,7 @@ def find_experiment(name):
         return known[name]
     if name in sweeps.PRESETS:  # a design that the book does not train: a reader's own experiment
         entry = frontier.Entry(name, seeds=range(40))
-        return Experiment(name, "", "fleets", functools.partial(_entry_results, {name: entry}))
+        return Experiment(name, "", "fleets", functools.partial(_entry_results, entry))
     near = [each for each in known if name.lower() in each.lower()][:8]
     raise ValueError(
         f"there is no experiment {name!r}"

@@ -92,14 +92,13 @@ def chosen(registry, options):
     first. Raises ValueError for unknown names, settings and seeds."""
     from lab.adders.training.sweeps import parse_seeds
 
-    known = registry.experiments()
     named = [registry.find_experiment(name) for name in options.names]
     changes = settings_of(options.settings)
     seeds = parse_seeds(options.seeds) if options.seeds else None
     if (changes or seeds) and not named:
         raise ValueError("--set and --seeds change an experiment: name it")
     todo = []
-    for experiment in sorted(named or known, key=lambda each: bool(each.after)):
+    for experiment in sorted(named or registry.experiments(), key=lambda each: bool(each.after)):
         book, yours = registry.FOLDERS[experiment.kind]
         own = changes or seeds or options.scale == "tiny" or not experiment.chapter
         folder = options.folder / book.name if options.folder else yours if own else book
@@ -138,7 +137,7 @@ def listing(registry):
     lines = [f"{'experiment':<40}{'chapter':<10}{'kind':<15}{'stored':>12}{'minutes':>10}"]
     for experiment in registry.experiments():
         folder, results = registry.FOLDERS[experiment.kind][0], experiment.results()
-        there = sum(not result.missing(folder) for result in results)
+        there = sum(result.is_complete(folder) for result in results)
         seconds = [s for result in results if (s := result.seconds(folder)) is not None]
         minutes = f"{sum(seconds) / 60:,.1f}" if seconds else "?"
         lines.append(

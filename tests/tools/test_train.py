@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import joblib
 import pandas as pd
@@ -43,6 +44,18 @@ def test_the_index_is_that_of_the_folder(kind):
     ]
     columns = ["folder", "experiments", "chapters", "command"]
     pd.testing.assert_frame_equal(stored[columns], made[columns], check_dtype=False)
+
+
+def test_a_census_made_with_other_weights_is_taken_again(tmp_path):
+    book = registry.FOLDERS["censuses"][0]
+    result = registry.find_experiment("censuses").results()[0]
+    assert result.is_complete(book) and not result.is_complete(tmp_path)
+    place = tmp_path / result.name
+    shutil.copytree(book / result.name, place)
+    assert result.is_complete(tmp_path)
+    provenance = json.loads((place / "provenance.json").read_text())
+    (place / "provenance.json").write_text(json.dumps(provenance | {"weights": "others"}))
+    assert not result.is_complete(tmp_path)
 
 
 def test_the_list_tells_what_is_stored():
