@@ -737,6 +737,20 @@ def test_a_wrong_book_device_stops_the_import(tmp_path):
     )
 
 
+def test_a_reader_says_what_it_needs():
+    with pytest.raises(TypeError, match="needs an AdditionTransformer, not Linear"):
+        _common.Reader(torch.nn.Linear(2, 2), rows=1)
+    with pytest.raises(ValueError, match="a Reader needs a model with causal mask"):
+        _common.Reader(AdditionTransformer(causal=False), rows=1)
+    with pytest.raises(ValueError, match="rows"):
+        _common.Reader(MODEL, rows=0)
+    reader = _common.Reader(MODEL, rows=1)
+    for _ in range(MODEL.max_seq_len):
+        reader.read(torch.tensor([3]))
+    with pytest.raises(ValueError, match=f"context of {MODEL.max_seq_len} tokens is full"):
+        reader.read(torch.tensor([3]))
+
+
 def test_every_public_function_meets_wrong_input():
     """No function of the module's list is forgotten above."""
     import inspect
