@@ -15,6 +15,7 @@ UNITS = 2
 PATTERN = (
     10_007  # places after which the pattern repeats: a prime, so that no axis of a tensor fits it
 )
+KEPT = 256  # factors
 REDUCTIONS = {
     "sum",
     "mean",
@@ -50,6 +51,7 @@ class _Disturbed(TorchDispatchMode):
             np.random.default_rng(0).choice([*range(-UNITS, 0), *range(1, UNITS + 1)], PATTERN)
         ).double()
         self.count = 0
+        self.factors = {}  # by number of values and their type: many calls have the same few sizes
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
@@ -63,9 +65,16 @@ class _Disturbed(TorchDispatchMode):
     def _moved(self, value):
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        times = -(-max(1, value.numel()) // PATTERN)
-        units = self.units.repeat(times)[: value.numel()].view(value.shape).to(value.dtype)
-        return value * (1 + units * torch.finfo(value.dtype).eps / 2)
+        return value * self._factor(value.numel(), value.dtype).view(value.shape)
+
+    def _factor(self, size, dtype):
+        """What each of `size` values is multiplied by: (size,)."""
+        if (size, dtype) not in self.factors:
+            if len(self.factors) >= KEPT:
+                self.factors.clear()
+            factor = 1 + self.units.to(dtype) * (torch.finfo(dtype).eps / 2)  # (PATTERN,)
+            self.factors[size, dtype] = factor.repeat(-(-max(1, size) // PATTERN))[:size]
+        return self.factors[size, dtype]
 
 
 def _whole(argument):

@@ -484,26 +484,37 @@ def hash_of_sources(cells: list) -> str:
 
 
 def keep_readers_work(path: Path, new: nbformat.NotebookNode, yours: Path) -> bool:
-    """Is what lies at `path` to be replaced by `new`? A reader's work on a chapter that has changed
-    moves to `yours`."""
+    """Is what lies at `path` to be replaced by `new`?
+
+    A reader's work on a chapter that has changed moves to `yours`; so does a file that is no
+    notebook any more (empty, half-written, in conflict after a merge): it may hold work that can be
+    saved by hand.
+    """
     if not path.exists():
         return True
-    old = nbformat.read(path, as_version=4)
-    made_from = old.metadata.get("book", {}).get("sources")
-    is_untouched = hash_of_sources(old.cells) == made_from
+    try:
+        old = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        nbformat.validate(old)
+        made_from = old.metadata.get("book", {}).get("sources")
+        is_untouched = hash_of_sources(old.cells) == made_from
+    except (ValueError, AttributeError, nbformat.ValidationError) as error:
+        reason = str(error).strip().split("\n")[0][:80] or "it is empty"
+        set_aside(path, yours, f"{path.name} cannot be read as a notebook ({reason})")
+        return True
     if made_from == new.metadata.book.sources:
         return False  # up to date, with or without a reader's work in it
     if not is_untouched:
-        yours.mkdir(parents=True, exist_ok=True)
-        number = next(
-            n for n in range(1, 10_000) if not (yours / f"{path.stem}-{n}.ipynb").exists()
-        )
-        os.replace(path, yours / f"{path.stem}-{number}.ipynb")
-        print(
-            f"the chapter has changed: your work in {path.name} is now"
-            f" {yours.name}/{path.stem}-{number}.ipynb"
-        )
+        set_aside(path, yours, f"the chapter of {path.name} has changed")
     return True
+
+
+def set_aside(path: Path, yours: Path, why: str) -> None:
+    """Move a file to `yours`, under a name that is free there, and say so."""
+    yours.mkdir(parents=True, exist_ok=True)
+    names = (yours / f"{path.stem}-{n}{path.suffix}" for n in range(1, 10_000))
+    place = next(name for name in names if not name.exists())
+    os.replace(path, place)
+    print(f"{why}: what was there is now {yours.name}/{place.name}")
 
 
 def write_notebooks(

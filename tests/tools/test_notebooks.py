@@ -239,6 +239,30 @@ def test_a_readers_work_stays_while_the_chapter_stays(project):
     assert "My own words." in path.read_text() and not (project / "mine/yours").exists()
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        "",
+        '{"cells": [{"cell_type": "code", "sou',
+        "<<<<<<< mine\n{}\n=======\n{}\n>>>>>>> theirs\n",
+        "[]",
+        '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": "none"}',
+    ],
+    ids=["empty", "half-written", "in conflict", "a list", "no cells"],
+)
+def test_a_file_that_is_no_notebook_is_set_aside_and_named(project, capsys, left):
+    write_notebooks(project, project / "mine", ["reader"])
+    path = project / "mine/01-first.ipynb"
+    path.write_text(left)
+    write_notebooks(project, project / "mine", ["reader"])
+    assert nbformat.read(path, as_version=4).metadata.book.chapter == "01-first"
+    assert (project / "mine/yours/01-first-1.ipynb").read_text() == left
+    said = capsys.readouterr().out
+    assert (
+        "01-first.ipynb cannot be read as a notebook" in said and "yours/01-first-1.ipynb" in said
+    )
+
+
 def test_a_readers_work_moves_aside_when_the_chapter_changes(project, capsys):
     path = write_and_answer(project)
     chapter = project / "chapters/01-first.qmd"
