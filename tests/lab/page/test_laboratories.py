@@ -1,0 +1,247 @@
+"""The laboratories in a real browser: their numbers are PyTorch's, and a keyboard is enough."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from page_faults import CONTRAST, SIDEWAYS
+
+from _common import encode_addition, predict_answers
+from lab.addition.carries import all_pairs, carries
+from lab.addition.censuses import census_of, subjects
+from lab.addition.interventions import ablate_edges, ablate_part, patch, streams
+from lab.experiments import half_trained, runs_of
+from lab.page.laboratories import LABORATORIES, laboratories_of, write_laboratories
+from lab.stats import exact_interval
+from lab.store import ROOT
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
+STYLES = (ROOT / "figures/theme/shared.css").read_text(encoding="utf-8")
+UNNAMED = """() => [...document.querySelectorAll("main input, main select, main progress")]
+    .filter((one) => !one.getAttribute("aria-label") && !one.labels.length).length"""
+BODY = "<main><div class='laboratory' id='lab-{0}'><p>Without JavaScript.</p></div></main>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pages from disk, one a laboratory, light and dark."""
+    folder = tmp_path_factory.mktemp("laboratories")
+    write_laboratories(list(LABORATORIES), folder)
+    for name in LABORATORIES:
+        for theme in ("light", "dark"):
+            (folder / f"{name}-{theme}.html").write_text(
+                f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title>"
+                "<meta name='viewport' content='width=device-width'>"
+                f"<style>{STYLES} body {{ background: var(--paper); color: var(--ink); }}</style>"
+                f"<body class='quarto-{theme}'>{BODY.format(name)}"
+                f"<script src='{name}.js'></script></body></html>",
+                encoding="utf-8",
+            )
+    return folder
+
+
+@pytest.fixture
+def opened(folder, bare_browser):
+    """open(name, address="", theme, width): a page; at the end nothing may have been loaded or
+    complained of."""
+    pages = []
+
+    def open_page(name, address="", theme="light", width=1280, **options):
+        page = bare_browser.new_page(viewport={"width": width, "height": 900}, **options)
+        said = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda r: said.append(r.url) if not r.url.startswith("file:") else None)
+        page.goto((folder / f"{name}-{theme}.html").as_uri() + address)
+        pages.append((page, said))
+        return page
+
+    yield open_page
+    complaints = [text for _, said in pages for text in said]
+    for page, _ in pages:
+        page.close()
+    assert complaints == []
+
+
+def data_of(folder, name):
+    text = (folder / f"{name}.js").read_text(encoding="utf-8")
+    return json.loads(re.search(r"bookLaboratories\.\w+, (\{.*\})\);\n$", text)[1])
+
+
+MODEL = """(data, i) => new bookLaboratories.Transformer(
+    {...data.models[i], config: data.config, tensors: data.tensors})"""
+
+
+def in_page(page, data, i, body, argument):
+    """body: JavaScript of `model` and `x` -> what it returns."""
+    script = f"([data, i, x]) => {{ const model = ({MODEL})(data, i); {body} }}"
+    return page.evaluate(script, [data, i, argument])
+
+
+def some_sums(n, seed):
+    a, b = np.random.default_rng(seed).integers(1000, size=(2, n))
+    tokens = [sum(encode_addition(int(x), int(y)), [])[:12] for x, y in zip(a, b)]
+    return a, b, torch.tensor(tokens)  # (N,), (N,), (N, 12)
+
+
+def models():
+    return [run.model() for run in (*runs_of("reference"), half_trained()[0])]
+
+
+def scale_of(logits):
+    return float(logits.std())
+
+
+def test_logits_and_digits_are_pytorchs(opened, folder):
+    page, data = opened("adder"), data_of(folder, "adder")
+    for i, model in enumerate(models()):
+        a, b, tokens = some_sums(500, seed=i)
+        with torch.no_grad():
+            expected = model(tokens)  # (N, 12, V)
+        logits = in_page(
+            page,
+            data,
+            i,
+            "return x.map((t) => model.forward(t).logits.map((l) => [...l]))",
+            tokens.tolist(),
+        )
+        assert abs(torch.tensor(logits) - expected).max() < 1e-4 * scale_of(expected)
+        written = in_page(
+            page,
+            data,
+            i,
+            "return x.map((t) => model.write(t.slice(0, 8), 5).tokens)",
+            tokens.tolist(),
+        )
+        assert written == predict_answers(model, tokens[:, :8], 5).tolist()
+
+
+def test_interventions_are_those_of_the_book(opened, folder):
+    page, data, rng = opened("adder"), data_of(folder, "adder"), np.random.default_rng(1)
+    model = models()[0]
+    _, _, tokens = some_sums(100, seed=9)
+    _, _, others = some_sums(100, seed=10)
+    cases, expected = [], []
+    with torch.no_grad():
+        for k, (row, other) in enumerate(zip(tokens, others)):
+            layer, query = int(rng.integers(2)), int(rng.integers(7, 11))
+            key = int(rng.integers(query + 1))
+            part = ["attention", "feed-forward", "layer"][k % 3]
+            depth = int(rng.integers(3))
+            vector = streams(model, other[None])[depth][:, key]
+            change, context = [
+                (
+                    {"edges": [{"layer": layer, "row": query, "key": key}]},
+                    ablate_edges(model, layer, [(query, key)]),
+                ),
+                ({"parts": [{"layer": layer, "part": part}]}, ablate_part(model, layer, part)),
+                (
+                    {"patch": {"depth": depth, "position": key, "vector": vector[0].tolist()}},
+                    patch(model, depth, key, vector),
+                ),
+            ][k % 3 if k < 90 else 1]
+            with context:
+                expected.append(model(row[None])[0])
+            cases.append([row.tolist(), change])
+    logits = in_page(
+        page,
+        data,
+        0,
+        "return x.map(([t, c]) => model.forward(t, c).logits.map((l) => [...l]))",
+        cases,
+    )
+    expected = torch.stack(expected)
+    assert abs(torch.tensor(logits) - expected).max() < 1e-4 * scale_of(expected)
+
+
+def test_intervals_and_carries_are_those_of_the_book(opened):
+    page = opened("adder")
+    cases = [(0, 6), (6, 6), (3, 50), (150, 300), (299, 300), (12, 1000)]
+    shown = page.evaluate(
+        "(cases) => cases.map(([k, n]) => bookLaboratories.exactInterval(k, n))", cases
+    )
+    assert np.allclose(shown, [exact_interval(*case) for case in cases], atol=1e-9)
+    a, b = all_pairs()
+    chosen = np.random.default_rng(0).choice(len(a), 2000)
+    pairs = np.stack([a[chosen], b[chosen]], 1)
+    counted = page.evaluate(
+        "(pairs) => pairs.map(([a, b]) => bookLaboratories.nCarries(a, b))", pairs.tolist()
+    )
+    assert counted == carries(pairs[:, 0], pairs[:, 1]).sum(1).tolist()
+
+
+def test_the_adder_by_keyboard_and_by_address(opened):
+    page = opened("adder", "#lab-adder?a=500&b=501")
+    status = page.locator("[role=status]").first
+    assert status.inner_text() == "500 + 501: the model writes 1001, which is right."
+    page.get_by_label("First number", exact=True).focus()
+    for key in ("Control+a", "9", "9", "9", "Tab", "Control+a", "1"):
+        page.keyboard.press(key)
+    assert status.inner_text() == "999 + 1: the model writes 1000, which is right."
+    assert "a=999" in page.url and "b=1" in page.url
+    change = page.get_by_label("Change", exact=True)
+    change.focus()
+    page.keyboard.type("take a whole")
+    assert change.input_value() == "layer" and "change=layer" in page.url
+    page.get_by_role("button", name="The same on 300 sums").press("Enter")
+    many = page.locator("[role=status]").last
+    many.get_by_text("exact, 95 %").wait_for(timeout=60_000)
+    before, after = map(int, re.findall(r"(\d+) of 300", many.inner_text()))
+    assert before == 300 and after < 200
+    page.get_by_role("button", name="Reset").press("Enter")
+    assert page.get_by_label("First number", exact=True).input_value() == "123"
+    assert "#" not in page.url
+
+
+@pytest.mark.parametrize("name", LABORATORIES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_laboratory_is_legible(opened, name, theme, width):
+    page = opened(name, "", theme, width)
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate(SIDEWAYS) == []
+    assert page.evaluate(UNNAMED) == 0
+
+
+def test_estimates_are_unbiased_and_exact_intervals_hold(opened):
+    kinds = subjects()
+    run = kinds["half trained"][0]
+    rate = census_of(run, progress=False).wrong.mean()
+    for design in ("simple", "proportional", "equal"):
+        page = opened("census", f"#lab-census?design={design}&n=200")
+        for _ in range(3):
+            page.get_by_role("button", name="Draw 200").press("Enter")
+        status = page.locator("[role=status]")
+        status.get_by_text("600 samples").wait_for(timeout=60_000)
+        mean, truth = (
+            float(x) / 100
+            for x in re.search(
+                r"is ([\d.]+) %; the census says ([\d.]+) %", status.inner_text()
+            ).groups()
+        )
+        assert truth == pytest.approx(rate, abs=5e-6)
+        assert mean == pytest.approx(rate, abs=5 * np.sqrt(rate * (1 - rate) / 200 / 600) * 2)
+        held = int(re.search(r"(\d+) intervals", status.inner_text())[1])
+        assert held >= (0.93 if design == "simple" else 0.85) * 600
+
+
+def test_without_scripts_the_sentence_stays(opened, folder, bare_browser):
+    context = bare_browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((folder / "adder-light.html").as_uri())
+    assert page.locator("main").inner_text() == "Without JavaScript."
+    context.close()
+
+
+def test_a_page_stays_light(folder):
+    sizes = {path.name: path.stat().st_size for path in folder.glob("*.js")}
+    assert max(sizes.values()) < 1_200_000, sizes
+
+
+def test_which_laboratories_a_book_has():
+    text = "::: {#lab-adder .laboratory}\nA sentence.\n:::\n"
+    assert laboratories_of([text, "", text]) == ["adder"]
+    with pytest.raises(ValueError, match="no laboratory 'nothing': there are adder"):
+        laboratories_of([text.replace("adder", "nothing")])
