@@ -101,7 +101,7 @@ def plot_waiting(upper_groups, lower_groups, limit, titles):
         ax.set(xlim=(0, limit * 1.02), ylim=(-0.03, 1.05), ylabel="runs not there yet")
         ax.set_title(title, loc="left", fontsize=10)
         ax.yaxis.set_major_formatter("{x:.0%}")
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        ax.legend(loc="upper right", fontsize=9)
     axes[1].set_xlabel("epoch")
     return figure
 
