@@ -259,7 +259,8 @@ def number(right, wrong, tolerance=0.0, hint=None):
         judge = number(17_760, wrong={"head twice": (18_208, "That counts the output head a second
         time."), ...})
 
-    hint: what to say to any other number. Raises ValueError where a wrong answer is within
+    hint: what to say to any other number. An answer may also be a text that a person would write
+    for a number: "2/7", "45 %", "14,700". Raises ValueError where a wrong answer is within
     tolerance of the right one or of another wrong one, or two have the same message.
     """
 
@@ -271,7 +272,7 @@ def number(right, wrong, tolerance=0.0, hint=None):
     _refuse_ambiguous(right, known, same)
 
     def decide(answer):
-        given = _as_number(answer)
+        given = _number_in(answer) if isinstance(answer, str) else _as_number(answer)
         if given is None:
             return False, f"A number is wanted; yours is {_type_of(answer)}."
         if math.isnan(given):
@@ -287,6 +288,8 @@ def number(right, wrong, tolerance=0.0, hint=None):
         near = [name for name in known if same(given, known[name][0])]
         if near:
             return False, known[min(near, key=lambda name: abs(given - known[name][0]))][1]
+        if 0 < right < 1 and same(given / 100, right):
+            return False, f"A share is wanted, between 0 and 1; {_short(answer)} is in per cent."
         return False, hint or f"{_short(answer)} is too {'large' if given > right else 'small'}."
 
     return Judge(decide, {name: value for name, (value, message) in wrong.items()})
@@ -472,6 +475,21 @@ def _as_number(value):
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return None
     return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def _number_in(text):
+    """The number that a person wrote as a text: "2/7", "45 %", "14,700", "3.5"; None if it is
+    none."""
+    plain = re.fullmatch(r"\s*([+-]?[\d.,]+)\s*(?:/\s*([\d.,]+))?\s*(%?)\s*", text)
+    if not plain:
+        return None
+    try:
+        top, bottom = (
+            float(re.sub(r",(?=\d{3}(?!\d))", "", part or "1")) for part in plain.groups()[:2]
+        )
+    except ValueError:
+        return None
+    return top / bottom / (100 if plain[3] else 1) if bottom else None
 
 
 def _as_array(value):

@@ -9,9 +9,35 @@ from lab.calibration import reliability
 from lab.figures.style import LINES, MARKERS
 from lab.sampling import miss_probability
 
-__all__ = (
-    "plot_error_by_kind plot_miss plot_designs plot_reliability plot_confidence_by_kind".split()
-)
+__all__ = """
+    draw_population plot_error_by_kind plot_miss plot_designs plot_reliability
+    plot_confidence_by_kind
+""".split()
+
+
+def draw_population(cases, n, seed, side=1000):
+    """All pairs of operands as a square, with hand-picked cases as stars and n random ones as dots.
+
+    cases: pairs of operands; side: operands go from 0 to side - 1.
+    """
+    drawn = np.random.default_rng(seed).integers(side, size=(n, 2))
+    figure, ax = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+    ax.plot(*drawn.T, ".", color=COLORS[0], markersize=4, label=f"{n} at random")
+    ax.plot(
+        *np.transpose(cases),
+        "*",
+        color=COLORS[1],
+        markersize=13,
+        clip_on=False,
+        zorder=3,
+        label=f"{len(cases)} picked by hand",
+    )
+    ax.set(xlim=(0, side - 1), ylim=(0, side - 1), aspect="equal")
+    ax.set(xlabel="first operand", ylabel="second operand")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
 
 
 def plot_error_by_kind(rates, titles):
@@ -21,7 +47,7 @@ def plot_error_by_kind(rates, titles):
     rates: {way: {group of runs: (runs, kinds)}}; titles: {way: label of the horizontal axis}.
     """
     figure, axes = plt.subplots(
-        1, len(rates), figsize=(4 * len(rates), 3.6), sharey=True, layout="constrained"
+        1, len(rates), figsize=(3.2 * len(rates), 3.4), sharey=True, layout="constrained"
     )
     for ax, (way, groups) in zip(axes, rates.items()):
         for i, (group, table) in enumerate(groups.items()):
@@ -48,7 +74,7 @@ def plot_error_by_kind(rates, titles):
 def plot_miss(sizes, marks, largest=2000):
     """The probability that n random cases show no error, against n, for several error rates. sizes:
     n to mark; marks: {error rate: label}."""
-    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
     n = np.unique(np.geomspace(1, largest, 300).round())
     for i, (rate, label) in enumerate(marks.items()):
         ax.semilogx(
@@ -68,6 +94,7 @@ def plot_miss(sizes, marks, largest=2000):
         ylim=(0, 1.0),
         xlim=(1, largest),
     )
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.legend(loc="lower left")
     return figure
 
@@ -81,7 +108,7 @@ def plot_designs(estimates, truth, n):
     figure, axes = plt.subplots(
         len(estimates),
         1,
-        figsize=(7, 1.25 * len(estimates) + 0.6),
+        figsize=(6.2, 1.25 * len(estimates) + 0.6),
         sharex=True,
         layout="constrained",
     )
@@ -98,9 +125,7 @@ def plot_designs(estimates, truth, n):
         ax.set_title(design, loc="right", fontsize=10)
         ax.set_ylabel("probability")
         ax.grid(axis="y", visible=False)
-    axes[-1].set_xlabel(
-        f"error rate estimated from {n} cases (dashed: census; the last bar holds all beyond)"
-    )
+    axes[-1].set_xlabel(f"error rate estimated from {n} cases (last bar: all beyond)")
     axes[-1].xaxis.set_major_formatter(lambda value, position: f"{100 * value:.1f} %")
     return figure
 
@@ -115,7 +140,7 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
     are left out, and a line does not cross them.
     """
     figure, axes = plt.subplots(
-        1, len(tables), figsize=(4 * len(tables), 4), sharey=True, layout="constrained"
+        1, len(tables), figsize=(3.3 * len(tables), 3.9), sharey=True, layout="constrained"
     )
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
@@ -160,7 +185,7 @@ def plot_confidence_by_kind(confidences):
 
     confidences: {kind: values in 0..1}, drawn from the top down.
     """
-    figure, ax = plt.subplots(figsize=(7, 0.42 * len(confidences) + 0.9), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.2, 0.42 * len(confidences) + 0.9), layout="constrained")
     ax.boxplot(
         list(confidences.values())[::-1],
         orientation="horizontal",

@@ -232,7 +232,9 @@ def test_number_accepts(answer):
         (0.52, "Divide."),
         (-1, "Divide."),
         (True, "A number is wanted"),
-        ("0.5", "A number is wanted"),
+        ("a half", "A number is wanted"),
+        ("1/0", "A number is wanted"),
+        ("1.2.3", "A number is wanted"),
         (torch.zeros(2), "A number is wanted"),
         (math.nan, "`nan`"),
         (..., "no answer yet"),
@@ -242,6 +244,20 @@ def test_number_accepts(answer):
 def test_number_says_what_is_wrong(answer, message):
     verdict = SHARE(answer)
     assert not verdict.right and message in verdict.message
+
+
+@pytest.mark.parametrize(
+    "right, answer",
+    [(2 / 7, "2/7"), (0.45, "45 %"), (0.45, "45%"), (14_700, "14,700"), (-3.5, " -3.5 ")],
+)
+def test_number_takes_what_a_person_writes(right, answer):
+    judge = number(right, wrong={"a": (1, "x"), "b": (2, "y")})
+    assert judge(answer).right and not judge("3/7").right
+
+
+def test_a_share_in_per_cent_is_told_so():
+    judge = number(0.45, wrong={"a": (1, "x"), "b": (2, "y")})
+    assert "per cent" in judge(45).message and "per cent" not in judge(46).message
 
 
 def test_number_without_hint_says_too_large_or_too_small():

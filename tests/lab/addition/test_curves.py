@@ -25,7 +25,16 @@ from lab.addition.curves import (
 )
 from lab.addition.memorising import OUTCOMES, Thresholds, milestones, outcome, outcome_table
 from lab.experiments import MAP_SEEDS, TRIAL, configs_of, map_config, times_to
-from lab.figures.curves import plot_lapses, plot_map_curves, plot_waiting
+from lab.figures.curves import (
+    draw_the_next_runs,
+    plot_changes,
+    plot_gaps,
+    plot_lapses,
+    plot_map,
+    plot_map_curves,
+    plot_twenty,
+    plot_waiting,
+)
 from lab.runs import RunConfig, datasets, finished_runs, new_model
 from lab.stats import (
     cluster_interval,
@@ -322,11 +331,55 @@ def test_logrank_permutation_goes_through_all_53130_splits():
 
 def test_the_lapse_figure_marks_every_lapse():
     runs = [curve([0.5, 1.0, 0.98, 1.0, 0.5], seed=1), curve([0.3] * 4, seed=2)]
-    ax = plot_lapses(runs).axes[0]
-    assert [line.get_xdata().tolist() for line in ax.lines] == [
-        [3, 5]
-    ]  # only the run that learned has marks
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "2"]
+    panels = plot_lapses(runs).axes
+    marks = [ax.lines[-1].get_xdata().tolist() for ax in panels]
+    assert marks == [[3, 5], []]  # only the run that learned has marks
+    assert [ax.get_ylabel() for ax in panels] == ["seed 1", "seed 2"]
+
+
+def test_what_is_known_before_the_other_runs():
+    ax = draw_the_next_runs(np.array([8.0, 15.0]), 3, 60).axes[0]
+    texts = [text.get_text() for text in ax.texts]
+    assert texts.count("?") == 3 and {"8", "15", "2 known", "3 to come"} <= set(texts)
+
+
+def test_every_run_is_a_line_of_its_own_length():
+    runs = [curve([0.1, 0.5, 1.0], excess=[3.0, 2.0, 0.0]), curve([0.2] * 5, excess=[3.0] * 5)]
+    for ax, name in zip(plot_twenty(runs, runs[0], 4).axes, ("excess", "accuracy")):
+        for line, run in zip(ax.lines, runs):
+            assert line.get_ydata().tolist() == run.history[name][:4].tolist()
+
+
+def test_the_heat_map_says_how_many_seeds_did_what():
+    columns = ["size", "decay", "outcome", "test_at_fit", "last_test"]
+    rows = [
+        (300, 0.1, "memorises", 0.1, 0.2),
+        (300, 0.1, "memorises", 0.3, 0.4),
+        (300, 1.0, "neither", math.nan, 0.9996),
+    ]
+    ax = plot_map(pd.DataFrame(rows, columns=columns), OUTCOMES).axes[0]
+    assert [text.get_text() for text in ax.texts] == [
+        "20 % → 30 %\nmemorises: 2",
+        "no fit, 99 %\nneither: 1",  # nothing is rounded up to all
+    ]
+
+
+def test_the_gap_is_training_minus_unseen():
+    stored = curve([0.1, 0.2, 0.3], train_accuracy=[0.1, 0.7, 1.0])
+    mine = {"epoch": [1, 2], "train_accuracy": [0.5, 1.0], "accuracy": [0.5, 0.1]}
+    lines = plot_gaps([stored], mine, last=2).axes[0].lines
+    assert lines[0].get_ydata().tolist() == [0.0, 0.7 - 0.2]
+    assert lines[1].get_ydata().tolist() == [0.0, 0.9]
+
+
+def test_each_change_lies_over_the_reference():
+    late = (np.array([5.0, 60]), np.array([False, True]))
+    none = (np.array([60.0, 60]), np.array([True, True]))
+    figure = plot_changes({"reference": late, "a": none, "b": none, "c": none}, 60)
+    drawn = [ax for ax in figure.axes if ax.lines]
+    assert [ax.get_title(loc="left") for ax in drawn] == ["a", "b", "c"]
+    for ax in drawn:
+        assert [line.get_ydata()[-1] for line in ax.lines] == [0.5, 1.0]
 
 
 def test_the_map_figure_has_a_panel_for_each_cell_and_counts_steps():
