@@ -165,12 +165,12 @@ def plot_hinges(h, steps, possible):
         ax.plot(possible, np.full(len(possible), -112.0), "|", color="#444444", markersize=9)
         ax.set(xlim=limits, ylim=(-118, 8), xlabel="h", ylabel="added to h")
     for i, (label, values) in enumerate(steps.items() if len(steps) > 1 else ()):
-        at = float(np.interp(185, h, values))
+        place = (94, -60) if i == 0 else (185, float(np.interp(185, h, values)))
         axes[0].annotate(
             label,
-            (185, at),
+            place,
             textcoords="offset points",
-            xytext=(0, -13 if i == 0 else 7),
+            xytext=(-6, 0) if i == 0 else (0, 7),
             ha="right",
             color=COLORS[i],
         )
