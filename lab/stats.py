@@ -20,6 +20,7 @@ __all__ = """
     exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval
     kaplan_meier median_time median_interval prediction_interval logrank logrank_permutation
     friedman_exact rank_correlation cluster_interval holm percent percent_interval
+    out_of
 """.split()
 
 
@@ -443,3 +444,12 @@ def percent_interval(low, high, decimals=1):
     return " to ".join(
         f"{bound:.{0 if bound in (0, 100) else decimals}f} %" for bound in (down, up)
     )
+
+
+def out_of(successes, n, decimals=1):
+    """A share with its exact 95 % interval as text: (15, 16) is "15 of 16 (69.7 % to 99.9 %)". One
+    decimal more where the lower end would else read 0 %, though it lies above."""
+    low, high = exact_interval(successes, n)
+    if 0 < low < 10.0 ** (-2 - decimals):
+        decimals += 1
+    return f"{successes} of {n} ({percent_interval(low, high, decimals)})"

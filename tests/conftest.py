@@ -12,7 +12,7 @@ DISTURB = f"""
 import sys
 sys.path.append({str(ROOT / "tests")!r})
 import disturbed
-disturbed.disturb(but_for="11-weights-by-hand")
+disturbed.disturb(but_for=("11-weights-by-hand", "by-hand-details"))
 sys.path.remove({str(ROOT / "tests")!r})
 del sys, disturbed
 """

@@ -86,23 +86,24 @@ def _whole(argument):
     return bool((first == first.round()).all()) and bool((values == values.round()).all())
 
 
-def disturb(but_for=None):
-    """From now on, for the whole process, unless it turns out to be the kernel of the chapter
+def disturb(but_for=()):
+    """From now on, for the whole process, unless it turns out to be the kernel of a page in
     `but_for`.
 
-    That is chapter 11: the circuits that others set by hand decide by leads of a few units in the
-    last place of single precision, and their numbers are cut as short as single precision allows.
+    Those are chapter 11 and its appendix: the circuits that others set by hand decide by leads of a
+    few units in the last place of single precision, and their numbers are cut as short as single
+    precision allows.
     """
     mode = _Disturbed()
     mode.__enter__()
     _running.append(mode)
-    if but_for is not None:
+    if but_for:
         from lab.page import record
 
         open_chapter = record.open_chapter
 
         def open_undisturbed(name):
-            if name == but_for:
+            if name in but_for:
                 _running.pop().__exit__(None, None, None)
             return open_chapter(name)
 

@@ -870,8 +870,17 @@ def main(arguments: list[str] | None = None) -> int:
         "--shares", action="store_true", help="print how much of its work each chapter shows"
     )
     if parser.parse_args(arguments).shares:
-        pages = [page for page in list_pages(ROOT, read_config(ROOT)) if page.stem[0].isdigit()]
-        table = shares_table({page.stem: read_chapter(ROOT / page.source) for page in pages})
+        chapters = {
+            page.stem: read_chapter(ROOT / page.source)
+            for page in list_pages(ROOT, read_config(ROOT))
+        }
+        table = shares_table(
+            {
+                stem: c
+                for stem, c in chapters.items()
+                if stem[0].isdigit() or c.front_matter.get(FLAG)
+            }
+        )
         print(table.to_markdown(index=False, intfmt=","))
         return 0
     complaints = lint_book(ROOT)

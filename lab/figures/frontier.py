@@ -5,11 +5,16 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.dates import ConciseDateFormatter
+from matplotlib.patches import Rectangle
 
 from _common import COLORS
+from lab.adders.formats import FORMATS
 
-__all__ = "plot_board plot_rates plot_trajectory plot_profile plot_starts plot_crossed".split()
+__all__ = """
+    draw_wave plot_board plot_rates plot_trajectory plot_profile plot_starts plot_crossed
+""".split()
 
 OUTCOMES = {
     False: {
@@ -29,6 +34,68 @@ OUTCOMES = {
 }
 
 
+@torch.no_grad()
+def draw_wave(model, a, b, columns):
+    """The wave of a rotary adder's attention over the tokens of one sum, a panel for each column
+    that is written: the wave above, the tokens, and below them the weights as bars.
+
+    model: a RotaryAdder with a window; a, b: the operands; columns: which digits of the sum are
+    being written, 1 to 9. Under each panel stands what the row reads off.
+    """
+    format, c = FORMATS[model.config.format], model.config
+    tokens = format.sequences(torch.tensor([a]), torch.tensor([b]))[0].tolist()
+    pattern = model.attention_weights(model.max_seq_len)
+    figure, axes = plt.subplots(
+        len(columns), 1, figsize=(5.6, 2.7 * len(columns)), squeeze=False, layout="constrained"
+    )
+    for ax, i in zip(axes[:, 0], columns):
+        row = format.prompt - 1 + i
+        first = row - c.window + 1
+        own, before = {row - 21: "X", row - 10: "Y"}, {row - 22: "X", row - 11: "Y"}
+        at = np.linspace(first - 0.3, row + 0.3, 400)
+        wave = np.cos(2 * math.pi / c.period * (row - at - model.phi.item()))
+        ax.plot(at, 1.75 + 0.75 * wave, color=COLORS[0], linewidth=1.6)
+        for position in range(first, row + 1):
+            color = (
+                COLORS[1]
+                if position in own
+                else COLORS[2]
+                if position in before
+                else COLORS[4]
+                if position == row
+                else "#aaaaaa"
+            )
+            ax.add_patch(Rectangle((position - 0.4, -0.35), 0.8, 0.7, fc="white", ec=color, lw=1.6))
+            ax.text(position, -0.02, str(tokens[position]), ha="center", va="center", fontsize=9)
+            ax.bar(position, -2.2 * float(pattern[row, position]), 0.7, bottom=-0.5, color=color)
+            if position in own or position in before:
+                name, index = (own | before)[position], i if position in own else i - 1
+                ax.text(
+                    position,
+                    0.4,
+                    f"${name}_{{{index}}}$",
+                    ha="center",
+                    va="bottom",
+                    color=color,
+                    fontsize=9,
+                )
+        ax.text(row, 0.4, f"$Z_{{{i - 1}}}$", ha="center", va="bottom", color=COLORS[4], fontsize=9)
+        x, y, u, v = (tokens[row - lag] for lag in (21, 10, 22, 11))
+        ax.text(
+            (first + row) / 2,
+            -1.85,
+            f"own column {x} + {y}; the one before {u} + {v} = {u + v}, written {tokens[row]}:"
+            f" a carry of {(u + v - tokens[row] + 9) // 10}",
+            ha="center",
+            va="top",
+            fontsize=9,
+        )
+        ax.set(xlim=(first - 0.8, row + 0.8), ylim=(-2.3, 2.7))
+        ax.set_title(f"the row that writes $Z_{{{i}}}$", fontsize=10, loc="left")
+        ax.axis("off")
+    return figure
+
+
 def plot_board(board, own):
     """Learned or set numbers by date: board as lab.adders.studies.frontier.board_record gives it;
     own: {label: numbers}, as lines.
@@ -36,7 +103,7 @@ def plot_board(board, own):
     Full markers stood in the board's table, open ones never did. The line is the smallest trained
     entry in that table so far.
     """
-    figure, ax = plt.subplots(figsize=(8, 4.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.8, 5.2), layout="constrained")
     for i, (category, table) in enumerate(board.groupby("category", sort=False)):
         for was_listed, fill, size in (
             (True, "full", 5),
@@ -64,15 +131,16 @@ def plot_board(board, own):
             (1.0, numbers),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            xytext=(4, 0),
-            va="center",
-            fontsize=8,
+            xytext=(0, 3),
+            ha="right",
+            color=COLORS[2 + i],
+            fontsize=9,
         )
     ax.set(yscale="log", ylabel="counted numbers")
     ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
     ax.set_yticks(ticks, [f"{n:,}" for n in ticks])
     ax.minorticks_off()
-    ax.legend(fontsize=8, loc="upper right", ncols=2)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=2)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(ax.xaxis.get_major_locator()))
     return figure
 
@@ -83,7 +151,7 @@ def plot_rates(table, groups):
 
     groups: {legend: list of labels}; rows in the order of the table, first on top.
     """
-    figure, ax = plt.subplots(figsize=(8, 0.3 * len(table) + 1.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.8, 0.3 * len(table) + 1.3), layout="constrained")
     row = {label: i for i, label in enumerate(table["label"])}
     for i, (legend, labels) in enumerate(groups.items()):
         part = table[table["label"].isin(labels)]
@@ -105,7 +173,7 @@ def plot_rates(table, groups):
     )
     ax.set(xlim=(-0.02, 1.02), ylim=(len(table) - 0.5, -0.5), xlabel="share of seeds that succeed")
     ax.xaxis.set_major_formatter("{x:.0%}")
-    figure.legend(fontsize=8, loc="outside lower center", ncols=len(groups))
+    figure.legend(fontsize=9, loc="outside lower center", ncols=len(groups))
     return figure
 
 
@@ -116,10 +184,12 @@ def plot_trajectory(table, names):
     table: as lab.adders.studies.frontier.trajectory gives it; names: {column: label} for the third
     panel.
     """
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(
+        3, 1, figsize=(5.8, 6.6), sharex=True, layout="constrained"
+    )
     for name, label, style in (("exact", "uniform", "-"), ("ripple_exact", "stratified", "--")):
         left.plot(table["step"], table[name], style, color=COLORS[name != "exact"], label=label)
-    left.set(ylabel="sums right (validation)", ylim=(-0.03, 1.05))
+    left.set(ylabel="sums right\n(validation)", ylim=(-0.03, 1.05))
     left.yaxis.set_major_formatter("{x:.0%}")
     middle.plot(table["step"], table["log_ratio"], color=COLORS[0])
     middle.axhline(math.log(10), color="#666666", linestyle="--", linewidth=1)
@@ -131,7 +201,7 @@ def plot_trajectory(table, names):
         ha="right",
         fontsize=9,
     )
-    middle.set(ylabel="log ratio of attention", ylim=(1.6, 3.0))
+    middle.set(ylabel="log ratio", ylim=(1.6, 3.0))
     for i, (name, label) in enumerate(names.items()):
         right.plot(
             table["step"],
@@ -140,19 +210,18 @@ def plot_trajectory(table, names):
             color=COLORS[i % 7],
             label=label,
         )
-    right.set(ylabel="share of the last value")
-    for ax in (left, middle, right):
-        ax.set_xlabel("step")
-        ax.xaxis.set_major_locator(plt.MaxNLocator(4))
-    left.legend(fontsize=8)
-    right.legend(fontsize=8)
+    right.set(ylabel="share of the\nlast value", xlabel="step")
+    right.xaxis.set_major_locator(plt.MaxNLocator(4))
+    right.xaxis.set_major_formatter("{x:,.0f}")
+    left.legend(fontsize=9)
+    right.legend(fontsize=9)
     return figure
 
 
 def plot_profile(profiles, found):
     """The smallest loss against the log ratio, less its minimum: profiles {label:
     (ratios, losses)}; found: the log ratios that trained seeds have, as ticks below."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.8, 3.4), layout="constrained")
     top = 0.0
     for i, (label, (ratios, losses)) in enumerate(profiles.items()):
         excess = 1000 * (np.asarray(losses) - min(losses))
@@ -188,7 +257,7 @@ def plot_profile(profiles, found):
 def plot_starts(begun, threshold):
     """Where one number starts in each run, and what becomes of it: {label: DataFrame
     (write, success)}, one row of points each."""
-    figure, ax = plt.subplots(figsize=(8, 0.7 * len(begun) + 1.1), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.8, 0.75 * len(begun) + 1.1), layout="constrained")
     for row, (_label, table) in enumerate(begun.items()):
         y = row + 0.16 * (
             np.arange(len(table)) % 3 - 1
@@ -202,7 +271,7 @@ def plot_starts(begun, threshold):
                 **style | ({} if row == 0 else {"label": None}),
             )
     ax.axvline(threshold, color="#888888", linestyle=":", linewidth=1.2)
-    ax.set_yticks(range(len(begun)), list(begun))
+    ax.set_yticks(range(len(begun)), [label.replace(", ", ",\n") for label in begun])
     ax.set(xlabel="start of write", xlim=(-1.05, 1.05), ylim=(len(begun) - 0.5, -0.5))
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
@@ -215,7 +284,7 @@ def plot_crossed(grid, begins, threshold):
     grid: (starts, streams) booleans, a DataFrame; begins: {start: where it begins}; threshold: a
     line between those below and above.
     """
-    figure, ax = plt.subplots(figsize=(6.5, 4.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.8, 4.6), layout="constrained")
     order = sorted(grid.index, key=begins.get)
     for success, style in OUTCOMES.items():
         row, column = np.nonzero((grid.loc[order] == success).to_numpy())

@@ -21,6 +21,7 @@ from lab.stats import (
     mean_interval,
     median_time,
     one_sided_lower,
+    out_of,
     paired_margin,
     percent,
     percent_interval,
@@ -328,3 +329,12 @@ def test_the_margin_of_two_paired_rates_is_exceeded_seldom():
     assert wrong / 400 <= 0.05
     with pytest.raises(ValueError, match="more than n = 3"):
         paired_margin(2, 2, 3)
+
+
+def test_a_share_as_text():
+    assert out_of(15, 16) == "15 of 16 (69.7 % to 99.9 %)"
+    assert out_of(15, 16, decimals=0) == "15 of 16 (69 % to 100 %)"
+    assert out_of(1, 100) == "1 of 100 (0.02 % to 5.45 %)"  # not from 0.0 %
+    assert out_of(0, 16) == "0 of 16 (0 % to 20.6 %)"
+    with pytest.raises(ValueError):
+        out_of(17, 16)

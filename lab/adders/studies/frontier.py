@@ -18,6 +18,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize
+from scipy.stats import binomtest
 from torch.func import functional_call
 from tqdm.auto import tqdm
 
@@ -40,8 +41,8 @@ from lab.scale import at_most, few
 from lab.stats import exact_interval
 
 __all__ = (
-    "ENTRIES Entry board_record success_table first_perfect attention_pattern log_ratios followed"
-    " LogRatioProfile".split()
+    "ENTRIES Entry board_record success_table by_seed compare_seeds first_perfect"
+    " attention_pattern log_ratios followed LogRatioProfile".split()
 )
 
 BOOK_TRAJECTORIES, YOUR_TRAJECTORIES = (
@@ -149,6 +150,22 @@ def success_table(sweeps):
     return pd.DataFrame(
         rows, columns="label board strict seeds successes low high near clean diverged".split()
     )
+
+
+def by_seed(sweeps):
+    """The share of some sweeps in which a seed succeeds: a Series by seed, of those seeds that all
+    of them have. sweeps: a list of Sweep."""
+    return pd.concat(
+        [sweep.successes.set_axis(sweep.outcomes["seed"]) for sweep in sweeps], axis=1, join="inner"
+    ).mean(axis=1)
+
+
+def compare_seeds(first, second):
+    """Of the seeds that two Series have: how many have more in the first, how many in the second,
+    and the sign test's p-value, two-sided (1 where no seed differs)."""
+    both = pd.concat([first, second], axis=1, join="inner", keys=[0, 1])
+    more, fewer = int((both[0] > both[1]).sum()), int((both[0] < both[1]).sum())
+    return more, fewer, float(binomtest(more, max(1, more + fewer)).pvalue)
 
 
 def first_perfect(sweep):

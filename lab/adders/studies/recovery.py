@@ -23,8 +23,9 @@ from lab.adders.ten_digits import board_pairs
 from lab.adders.training.fleets import FleetConfig, Recipe
 from lab.adders.training.sweeps import SUCCESS, finished_sweep
 from lab.scale import few
+from lab.stats import out_of
 
-__all__ = "RATES SEEDS Arm arms recovery recovery_table".split()
+__all__ = "RATES SEEDS Arm ArmCounts arms recovery recovery_table".split()
 
 STEPS = 300
 SEEDS = few(range(100, 116))
@@ -126,3 +127,35 @@ def recovery_table(progress=True):
             "ripple_wrong",
         ],
     )
+
+
+class ArmCounts:
+    """How many starts of each arm add: made from the table of `recovery_table`.
+
+    table: one row per arm, by (counted, rate, noise): n starts; how many add before and after
+    training; right, the median share of the board's pairs after it; clean, the starts without an
+    error on the stratified pairs.
+    """
+
+    def __init__(self, runs):
+        self.table = runs.groupby(["counted", "rate", "noise"]).agg(
+            n=("seed", "size"),
+            before=("adds_before", "sum"),
+            after=("adds_after", "sum"),
+            right=("right_after", "median"),
+            clean=("ripple_wrong", lambda wrong: int((wrong == 0).sum())),
+        )
+
+    def cell(self, counted, rate, noise, when="after"):
+        """(starts that add, starts) of one arm. when: "before" training or "after". Raises KeyError
+        for an arm that there is not."""
+        found = self.table.loc[(counted, rate, noise)]
+        return int(found[when]), int(found["n"])
+
+    def tally(self, *arm):
+        """The same as text: "12 of 16"."""
+        return "{} of {}".format(*self.cell(*arm))
+
+    def said(self, *arm):
+        """The same with its exact interval: "12 of 16 (47 % to 93 %)"."""
+        return out_of(*self.cell(*arm), decimals=0)

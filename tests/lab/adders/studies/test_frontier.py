@@ -18,6 +18,7 @@ from lab.adders.studies.frontier import (
     LogRatioProfile,
     attention_pattern,
     board_record,
+    compare_seeds,
     first_perfect,
     log_ratios,
     success_table,
@@ -224,3 +225,14 @@ def test_a_profile_is_a_minimum():
     assert gradient == pytest.approx(slopes, rel=1e-4, abs=1e-7)
     with pytest.raises(ValueError, match="diagonal head"):
         LogRatioProfile(ROTARY_ADDERS["r16-step-two-dimensions"].build(0), a, b)
+
+
+def test_seeds_are_compared_by_the_sign_test():
+    """Four seeds for the first, one for the second, one alike, and one that only one of them has:
+    2 (5 + 1) / 32."""
+    first = pd.Series([1, 1, 1, 1, 0, 1, 1.0], index=range(7))
+    second = pd.Series([0, 0, 0, 0, 1, 1.0], index=range(6))
+    more, fewer, p = compare_seeds(first, second)
+    assert (more, fewer) == (4, 1) and math.isclose(p, 12 / 32)
+    assert compare_seeds(second, first)[:2] == (1, 4)
+    assert compare_seeds(first, first) == (0, 0, 1.0)

@@ -1,6 +1,7 @@
 """Starts near the hand-set circuits: the design, the sharpened circuits, and what a reader's own
 sweeps make of it."""
 
+import pandas as pd
 import pytest
 import torch
 
@@ -95,3 +96,19 @@ def test_the_book_holds_every_arm(arm):
     assert stored is not None and stored.outcomes["seed"].tolist() == recovery.SEEDS
     assert (stored.outcomes["steps"] == recovery.STEPS).all()
     assert passes(stored.model(recovery.SEEDS[0]), *board_pairs()) == bool(stored.successes[0])
+
+
+def test_arms_are_counted():
+    columns = "counted rate noise seed adds_before adds_after right_after ripple_wrong".split()
+    rows = [(8, "quick", 0.1, seed, False, seed > 1, seed / 4, 4 - seed) for seed in range(5)]
+    rows += [(12, "even", 0.0, seed, True, True, 1.0, 0) for seed in range(2)]
+    counts = recovery.ArmCounts(pd.DataFrame(rows, columns=columns))
+    assert counts.cell(8, "quick", 0.1) == (3, 5) and counts.cell(8, "quick", 0.1, "before") == (
+        0,
+        5,
+    )
+    assert counts.tally(12, "even", 0.0, "before") == "2 of 2"
+    assert counts.said(8, "quick", 0.1) == "3 of 5 (14 % to 95 %)"
+    assert counts.table.loc[(8, "quick", 0.1), ["right", "clean"]].tolist() == [0.5, 1]
+    with pytest.raises(KeyError):
+        counts.cell(10, "quick", 0.1)
