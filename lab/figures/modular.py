@@ -11,18 +11,81 @@ from _common import COLORS
 from lab.figures.style import LINES
 
 __all__ = (
-    "plot_cosines plot_two_tasks plot_spectra plot_circle plot_inside plot_neurons plot_lags "
-    "plot_progress plot_emergence plot_replicas plot_early"
+    "draw_dials plot_cosines plot_two_tasks plot_grok_live plot_spectra plot_circle plot_inside "
+    "plot_neurons plot_lags plot_progress plot_emergence plot_replicas plot_early"
 ).split()
 
 
+def draw_dials(p, a, b, frequencies):
+    """The numbers 0..p-1 on a circle, one dial per frequency, and a + b as two turns on each."""
+    figure, axes = plt.subplots(
+        1, len(frequencies), figsize=(3.1 * len(frequencies), 3.4), layout="constrained"
+    )
+    for ax, k in zip(np.atleast_1d(axes), frequencies):
+        angle = 2 * math.pi * k * np.arange(p) / p  # clockwise from the top
+        ax.add_patch(plt.Circle((0, 0), 1, fill=False, color="#888888"))
+        for x in range(p):
+            place = math.sin(angle[x]), math.cos(angle[x])
+            marked = x in (a, (a + b) % p)
+            ax.plot(*place, "o", color="#333333" if marked else "#aaaaaa", markersize=4)
+            ax.text(
+                1.18 * place[0],
+                1.18 * place[1],
+                str(x),
+                ha="center",
+                va="center",
+                fontsize=13 if marked else 10,
+                fontweight="bold" if marked else "normal",
+            )
+        first, second = (2 * math.pi * (k * x % p) / p for x in (a, b))
+        for radius, start, turn, color, label in (
+            (0.8, 0.0, first, COLORS[0], f"turn by {a}"),
+            (0.6, first, second, COLORS[1], f"then by {b}"),
+        ):
+            t = start + np.linspace(0, turn, 100)
+            ax.plot(radius * np.sin(t), radius * np.cos(t), color=color, linewidth=2.2)
+            ax.annotate(
+                "",
+                (radius * math.sin(t[-1]), radius * math.cos(t[-1])),
+                (radius * math.sin(t[-4]), radius * math.cos(t[-4])),
+                arrowprops={"arrowstyle": "->", "color": color, "linewidth": 2.2},
+            )
+            ax.text(
+                0, 0.12 if radius == 0.8 else -0.12, label, color=color, ha="center", va="center"
+            )
+        ax.set_title(f"frequency {k}", fontsize=11)
+        ax.set(aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
+        ax.axis("off")
+    return figure
+
+
+def plot_grok_live(runs, mine=None, until=1_000):
+    """Accuracy on training and test pairs of stored runs as thin lines, and your own run thick.
+
+    runs: finished runs; mine: DataFrame (epoch, train_accuracy, test_accuracy); until: the last
+    epoch drawn.
+    """
+    figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+    thick = {"linewidth": 2.6, "alpha": 1.0}
+    drawn = [(run.history, {"linewidth": 0.9, "alpha": 0.6}) for run in runs]
+    for history, look in drawn + [(mine, thick)] * (mine is not None):
+        shown = history[(history["epoch"] > 0) & (history["epoch"] <= until)]
+        for i, (name, style) in enumerate((("test", "-"), ("train", "--"))):
+            ax.plot(shown["epoch"], shown[f"{name}_accuracy"], style, color=COLORS[i], **look)
+    for i, text in enumerate(("test pairs", "training pairs (dashed)")):
+        ax.text(0.98, 0.18 - 0.1 * i, text, color=COLORS[i], ha="right", transform=ax.transAxes)
+    ax.set(xlabel="epoch", ylabel="right answers", ylim=(-0.03, 1.04), xlim=(0, until))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
 def plot_cosines(p, sets, margins):
-    """Left: the mean of cos(2 pi k d / p) over a set of frequencies, against the lag d. Right:
+    """Above: the mean of cos(2 pi k d / p) over a set of frequencies, against the lag d. Below:
     margins by number of frequencies.
 
     sets: {label: list of k}; margins: {number of frequencies: (draws,) margins}.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    figure, (left, right) = plt.subplots(2, 1, figsize=(6, 5.4), layout="constrained")
     d = np.arange(-(p // 2), p // 2 + 1)
     for i, (label, frequencies) in enumerate(sets.items()):
         left.plot(
@@ -34,7 +97,7 @@ def plot_cosines(p, sets, margins):
             label=label,
         )
     left.set(xlabel="c minus the right answer", ylabel="mean of the cosines", ylim=(-1.1, 1.1))
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    left.legend(loc="upper left", fontsize=9)
     right.boxplot(
         list(margins.values()),
         tick_labels=[str(n) for n in margins],
@@ -55,7 +118,9 @@ def plot_two_tasks(tasks):
 
     tasks: {title: list of DataFrames (step, train, test)}; the first of a list is drawn thick.
     """
-    figure, axes = plt.subplots(1, len(tasks), figsize=(9, 3.5), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        len(tasks), 1, figsize=(6, 2.6 * len(tasks)), sharey=True, layout="constrained"
+    )
     for ax, (title, histories) in zip(axes, tasks.items()):
         for i, history in enumerate(histories):
             look = {"linewidth": 2 if i == 0 else 0.8, "alpha": 1 if i == 0 else 0.5}
@@ -85,9 +150,10 @@ def plot_two_tasks(tasks):
             linewidth=0,
             label="gap",
         )
-        ax.set(xscale="log", xlabel="steps of training", title=title, ylim=(-0.03, 1.05))
-    axes[0].set_ylabel("right answers")
-    axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+        ax.set(xscale="log", ylabel="right answers", ylim=(-0.03, 1.05))
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    axes[-1].set_xlabel("steps of training")
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
@@ -98,12 +164,12 @@ def plot_spectra(spectra, limits, keys):
 
     spectra: {epoch: (K,) shares}; limits: {epoch: share}; keys: list of k.
     """
-    columns = min(3, len(spectra))
+    columns = min(2, len(spectra))
     rows = -(-len(spectra) // columns)
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(9, 2.4 * rows),
+        figsize=(6.4, 2 * rows),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -146,7 +212,7 @@ def plot_circle(planes, k, marked=(0, 1, 2, 3, 4)):
     """Numbers in the plane of one frequency, one panel per model. planes: {title: (p, 2)}; marked:
     numbers written beside."""
     figure, axes = plt.subplots(
-        1, len(planes), figsize=(4 * len(planes), 3.9), squeeze=False, layout="constrained"
+        1, len(planes), figsize=(3.2 * len(planes), 3.3), squeeze=False, layout="constrained"
     )
     for ax, (title, points) in zip(axes[0], planes.items()):
         p = len(points)
@@ -195,7 +261,7 @@ def plot_inside(pictures):
     each axis.
     """
     figure, axes = plt.subplots(
-        1, len(pictures), figsize=(8.6, 3.8), squeeze=False, layout="constrained"
+        1, len(pictures), figsize=(6.8, 3.2), squeeze=False, layout="constrained"
     )
     for ax, (title, (grid, k)) in zip(axes[0], pictures.items()):
         grid = np.asarray(grid)
@@ -211,9 +277,9 @@ def plot_inside(pictures):
 
 
 def plot_neurons(fractions, history, limit):
-    """Left: how many neurons are explained by one frequency how far. Right: over training, the
+    """Above: how many neurons are explained by one frequency how far. Below: over training, the
     share above `limit` and the median."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(2, 1, figsize=(6, 5), layout="constrained")
     left.hist(fractions, bins=np.linspace(0, 1, 41), color=COLORS[0])
     left.axvline(limit, color=COLORS[1], linestyle="--", linewidth=1.5)
     left.set(xlabel="variance explained by the best frequency", ylabel="neurons")
@@ -234,6 +300,7 @@ def plot_neurons(fractions, history, limit):
         label=f"share of neurons above {limit:.0%}",
     )
     right.set(xlabel="epoch", ylim=(-0.03, 1.03))
+    right.xaxis.set_major_formatter("{x:,.0f}")
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.legend(loc="upper left")
     return figure
@@ -243,7 +310,7 @@ def plot_lags(means, formula):
     """Mean centred logit against c minus the right answer, measured and by the formula. Both (p,),
     index d = 0..p-1."""
     p = len(means)
-    figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
     d = np.arange(p) - p // 2
     ax.plot(
         d,
@@ -268,7 +335,7 @@ def plot_progress(history, chance, landmarks):
     landmarks: {name: epoch or None}, drawn as vertical lines.
     """
     figure, (above, below) = plt.subplots(
-        2, 1, figsize=(8.4, 6.2), sharex=True, height_ratios=(3, 2), layout="constrained"
+        2, 1, figsize=(6.6, 6), sharex=True, height_ratios=(3, 2), layout="constrained"
     )
     shown = history[history["epoch"] > 0]
     for i, (name, label) in enumerate(
@@ -315,6 +382,7 @@ def plot_progress(history, chance, landmarks):
         label="Gini, neuron-logit map",
     )
     below.set(xlabel="epoch", ylim=(0, 1.04))
+    below.xaxis.set_major_formatter("{x:,.0f}")
     below.legend(loc="center", bbox_to_anchor=(0.42, 0.45), fontsize=9)
     for i, (name, epoch) in enumerate(
         (name, epoch) for name, epoch in landmarks.items() if epoch is not None
@@ -336,7 +404,7 @@ def plot_progress(history, chance, landmarks):
 def plot_emergence(table, keys, grokked):
     """Which frequencies stand out of the permuted embedding, by checkpoint: dots. table: DataFrame
     (epoch, frequency)."""
-    figure, ax = plt.subplots(figsize=(8.4, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     final = table["frequency"].isin(keys)
     order = sorted(set(table["frequency"]) | set(keys))
     row = {k: i for i, k in enumerate(order)}
@@ -359,13 +427,14 @@ def plot_emergence(table, keys, grokked):
     if grokked is not None:
         ax.axvline(grokked, color=COLORS[0], linestyle="--", linewidth=1.4, label="grokked")
     ax.set(xlabel="epoch", ylabel="frequency", yticks=range(len(order)))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.set_yticklabels(order)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
 def plot_replicas(histories, table):
-    """Left: test accuracy of every run. Right: for every run, from where on the restricted loss,
+    """Above: test accuracy of every run. Below: for every run, from where on the restricted loss,
     then the test loss, is below chance, and where 99 % of the test pairs are right.
 
     histories: {label: DataFrame (epoch, test_accuracy)}; table: a DataFrame indexed by the same
@@ -373,13 +442,14 @@ def plot_replicas(histories, table):
     from the top.
     """
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 0.26 * len(table) + 1.6), layout="constrained"
+        2, 1, figsize=(6, 0.26 * len(table) + 4.4), layout="constrained"
     )
     for history in histories.values():
         left.plot(
             history["epoch"], history["test_accuracy"], color=COLORS[0], linewidth=1.1, alpha=0.7
         )
     left.set(xlabel="epoch", ylabel="test pairs right", ylim=(-0.03, 1.05))
+    left.xaxis.set_major_formatter("{x:,.0f}")
     left.yaxis.set_major_formatter(PercentFormatter(1))
     rows = np.arange(len(table))
     right.hlines(rows, table["circuit"], table["whole"], color="#888888", linewidth=2, zorder=1)
@@ -391,9 +461,10 @@ def plot_replicas(histories, table):
         right.scatter(table[name], rows, marker=marker, s=34, color=color, label=label, zorder=2)
     right.set_yticks(rows, [str(label) for label in table.index])
     right.set(xlabel="epoch", ylim=(len(table) - 0.5, -0.5))
+    right.xaxis.set_major_formatter("{x:,.0f}")
     right.set_xlim(left=0)
     right.set_ylabel("seed")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=1)
     return figure
 
 
@@ -404,15 +475,15 @@ def plot_early(groups, xlabel, limit):
     (censored runs are open points).
     """
     figure, axes = plt.subplots(
-        1,
         len(groups),
-        figsize=(4.4 * len(groups), 3.4),
+        1,
+        figsize=(6, 2.6 * len(groups)),
         sharex=True,
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    for ax, (title, (values, times, censored)) in zip(axes[0], groups.items()):
+    for ax, (title, (values, times, censored)) in zip(axes[:, 0], groups.items()):
         for mask, face, label in (
             (~censored, COLORS[0], "grokked"),
             (censored, "none", "not in this run"),
@@ -426,12 +497,14 @@ def plot_early(groups, xlabel, limit):
                     edgecolors=COLORS[0],
                     label=label,
                 )
-        ax.set(title=title, xlabel=xlabel, ylim=(0, limit))
-    axes[0, 0].set_ylabel("epoch of grokking")
+        ax.set(ylim=(0, limit), ylabel="epoch of grokking")
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.yaxis.set_major_formatter("{x:,.0f}")
+    axes[-1, 0].set_xlabel(xlabel)
     if any(censored.any() for _, _, censored in groups.values()):
         handles = {
             label: handle
-            for ax in axes[0]
+            for ax in axes[:, 0]
             for handle, label in zip(*ax.get_legend_handles_labels())
         }
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)

@@ -4,18 +4,73 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from _common import COLORS
-from lab.figures.style import LINES, MARKERS
 
 __all__ = (
-    "plot_scores plot_validation plot_columns plot_by_ripple plot_found plot_where_rows_look"
-    " plot_effects plot_second_passes".split()
+    "draw_places plot_scores plot_validation plot_columns plot_by_ripple plot_found"
+    " plot_where_rows_look plot_fixed plot_effects plot_second_passes".split()
 )
+GREY = "#666666"
+
+
+def draw_places(a, b, columns):
+    """A ten-digit sum as on paper, each digit with its place in the sequence, and arrows from the
+    rows that write some columns of the result to the two digits they need.
+
+    a, b: operands below 10**10; columns: which of 0..9 get arrows, a colour each.
+    """
+    digits = {
+        "a": [(9 - i, a // 10**i % 10, 9 - i) for i in range(10)],
+        "b": [(9 - i, b // 10**i % 10, 20 - i) for i in range(10)],
+        "sum": [(i, (a + b) // 10**i % 10, 22 + i) for i in range(11)],
+    }
+    heights = {"a": 2.6, "b": 1.6, "sum": 0.0}
+    figure, ax = plt.subplots(figsize=(6, 3.1), layout="constrained")
+    for name, cells in digits.items():
+        for x, digit, place in cells:
+            ax.text(x, heights[name], str(digit), ha="center", va="center", fontsize=13)
+            ax.text(
+                x,
+                heights[name] - 0.33,
+                str(place),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color=GREY,
+            )
+    for column, color in zip(columns, COLORS):
+        for name, way in (("a", -0.12), ("b", 0.12)):
+            ax.annotate(
+                "",
+                (9 - column, heights[name] - 0.45),
+                (column, 0.3),
+                arrowprops={
+                    "arrowstyle": "->",
+                    "color": color,
+                    "linewidth": 1.6,
+                    "connectionstyle": f"arc3,rad={way}",
+                },
+            )
+        ax.text(column, -0.62, f"$Z_{column}$", color=color, ha="center", va="center", fontsize=12)
+    ax.text(-0.8, heights["b"], "+", ha="center", va="center", fontsize=13)
+    ax.text(-0.8, heights["sum"], "=", ha="center", va="center", fontsize=13)
+    ax.annotate(
+        "written this way",
+        (10.4, -1.05),
+        (-0.3, -1.05),
+        va="center",
+        color=GREY,
+        fontsize=9,
+        arrowprops={"arrowstyle": "->", "color": GREY},
+    )
+    ax.set(xlim=(-1.1, 10.6), ylim=(-1.35, 3.0))
+    ax.axis("off")
+    return figure
 
 
 def plot_scores(groups, published):
     """Each seed's share of the board's sums as a point, one row per group. groups: {label: shares};
     published: {label: share}."""
-    figure, ax = plt.subplots(figsize=(8, 0.7 * len(groups) + 1.3), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.4, 0.7 * len(groups) + 1.3), layout="constrained")
     for row, (label, shares) in enumerate(groups.items()):
         shares = np.sort(np.asarray(shares, dtype=float))
         ax.plot(
@@ -62,24 +117,21 @@ def plot_validation(panels, stages):
     panels: {title: history with seed, step, exact}; stages: {title: steps at which the operands
     grow}, drawn as dotted lines.
     """
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.3), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(6, 2.4 * len(panels)), sharey=True, layout="constrained"
+    )
     for ax, (title, history) in zip(np.atleast_1d(axes), panels.items()):
-        for i, (_seed, part) in enumerate(history.groupby("seed")):
-            ax.plot(
-                part["step"],
-                part["exact"],
-                color=COLORS[i % 6],
-                linestyle=LINES[i // 6],
-                linewidth=1,
-                alpha=0.85,
-            )
+        for _seed, part in history.sort_values("step").groupby("seed"):
+            color = COLORS[0 if part["exact"].iloc[-1] < 0.9995 else 1]
+            ax.plot(part["step"], part["exact"], color=color, linewidth=1, alpha=0.8)
         for step in stages[title]:
             ax.axvline(step, color="#888888", linestyle=":", linewidth=1.2)
-        ax.set(title=title, xlabel="step", ylim=(-0.03, 1.03), xlim=(0, history["step"].max()))
+        ax.set(ylim=(-0.03, 1.03), xlim=(0, history["step"].max()), ylabel="sums right")
+        ax.set_title(f"the {title}, {history['seed'].nunique()} seeds", loc="left", fontsize=10)
         ax.xaxis.set_major_locator(plt.MaxNLocator(5))
         ax.xaxis.set_major_formatter("{x:,.0f}")
-    np.atleast_1d(axes)[0].set_ylabel("validation sums right")
-    np.atleast_1d(axes)[0].yaxis.set_major_formatter("{x:.0%}")
+        ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.set_xlabel("step")
     return figure
 
 
@@ -92,7 +144,7 @@ def plot_columns(panels, scores):
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(8, 0.36 * sum(map(len, panels.values())) + 1.6),
+        figsize=(6.4, 0.36 * sum(map(len, panels.values())) + 1.6),
         sharex=True,
         height_ratios=[len(shares) for shares in panels.values()],
         layout="constrained",
@@ -129,28 +181,28 @@ def plot_columns(panels, scores):
 def plot_by_ripple(panels):
     """Share of sums right by longest ripple, one panel per group, one line per seed. panels:
     {title: shares (S, 10)}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(6, 2.4 * len(panels)),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
-        for i, row in enumerate(shares):
-            ax.plot(
-                range(10),
-                row,
-                marker=MARKERS[i % len(MARKERS)],
-                color=COLORS[i % 6],
-                linestyle=LINES[i % len(LINES)],
-                markersize=4.5,
-                linewidth=1,
-            )
-        ax.set(title=title, xlabel="longest ripple", xticks=range(10), ylim=(-0.03, 1.03))
-    np.atleast_1d(axes)[0].set_ylabel("sums right")
-    np.atleast_1d(axes)[0].yaxis.set_major_formatter("{x:.0%}")
+        for row in np.asarray(shares):
+            ax.plot(range(10), row, "o-", color=COLORS[0], markersize=3.5, linewidth=1, alpha=0.8)
+        ax.set(xticks=range(10), ylim=(-0.03, 1.03), ylabel="sums right")
+        ax.set_title(f"the {title}, {len(shares)} seeds", loc="left", fontsize=10)
+        ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.set_xlabel("longest ripple (columns)")
     return figure
 
 
 def plot_found(tables):
     """Digits right against attention on the column's own two digits, a point per seed and column.
     tables: {label: column_table}."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     for i, (label, table) in enumerate(tables.items()):
         ax.plot(
             table["own"],
@@ -186,7 +238,7 @@ def plot_where_rows_look(patterns):
         + [f"$Z_{{{k}}}$" for k in range(11)]
     )
     figure, axes = plt.subplots(
-        len(patterns), 1, figsize=(9, 3.2 * len(patterns)), sharex=True, layout="constrained"
+        len(patterns), 1, figsize=(7.2, 3 * len(patterns)), sharex=True, layout="constrained"
     )
     for ax, (title, pattern) in zip(np.atleast_1d(axes), patterns.items()):
         shown = np.ma.masked_where(
@@ -196,8 +248,24 @@ def plot_where_rows_look(patterns):
         ax.set_yticks(range(11), [f"$Z_{{{i}}}$" for i in range(11)])
         ax.set(title=title, ylabel="row that writes")
         ax.grid(False)
-    np.atleast_1d(axes)[-1].set_xticks(range(33), labels, fontsize=7)
+    ends = [0, 9, 11, 20, 22, 31]
+    np.atleast_1d(axes)[-1].set_xticks(ends, [labels[place] for place in ends])
     figure.colorbar(image, ax=axes, label="attention weight", shrink=0.7, pad=0.01)
+    return figure
+
+
+def plot_fixed(table):
+    """What fixing the attention costs: a row per model, its share of sums right with its own
+    attention and with the average one. table: DataFrame (recipe, seed, free, fixed)."""
+    figure, ax = plt.subplots(figsize=(6, 0.34 * len(table) + 1.2), layout="constrained")
+    rows = np.arange(len(table))
+    ax.hlines(rows, table["fixed"], table["free"], color="#888888", linewidth=1.5, zorder=1)
+    ax.plot(table["free"], rows, "o", color=COLORS[0], label="its own attention")
+    ax.plot(table["fixed"], rows, "D", color=COLORS[1], label="fixed at the mean")
+    ax.set_yticks(rows, [f"{each.recipe}, seed {each.seed}" for each in table.itertuples()])
+    ax.set(xlabel="sums right", xlim=(-0.03, 1.03), ylim=(len(table) - 0.5, -0.5))
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
 
@@ -208,7 +276,7 @@ def plot_effects(effects, means):
     effects: DataFrame (name, seed, factor); means: DataFrame (name, factor, low, high), drawn in
     its order. Logarithmic scale.
     """
-    figure, ax = plt.subplots(figsize=(8, 0.62 * len(means) + 1.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.4, 0.62 * len(means) + 1.2), layout="constrained")
     for row, each in enumerate(means.itertuples()):
         part = effects[effects["name"] == each.name].sort_values("seed")
         ax.plot(
@@ -244,26 +312,38 @@ def plot_effects(effects, means):
     return figure
 
 
-def plot_second_passes(panels, before):
+def plot_second_passes(panels, before, mine=None):
     """Share of validation sums right during second passes, one panel per schedule, one thin line
     per arm and seed.
 
-    panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start}."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.2), sharey=True, layout="constrained")
+    panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start};
+    mine: {title: your own run's history with step and exact}, drawn thick.
+    """
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(6, 2 * len(panels)),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
     lowest = min(history["exact"].min() for history in panels.values())
-    for ax, (title, history) in zip(axes, panels.items()):
+    for ax, (title, history) in zip(np.atleast_1d(axes), panels.items()):
         for (_, seed), part in history.groupby(["sweep", "seed"]):
             i = list(before).index(seed)
             ax.plot(
                 [0, *part["step"]],
                 [before[seed], *part["exact"]],
-                color=COLORS[i % 6],
+                color=COLORS[i % 5],
                 linewidth=0.8,
                 alpha=0.6,
             )
-        ax.set(title=title, xlabel="step of the second pass", ylim=(lowest - 0.05, 1.02))
-        ax.xaxis.set_major_locator(plt.MaxNLocator(4))
-        ax.xaxis.set_major_formatter("{x:,.0f}")
-    axes[0].set_ylabel("validation sums right")
-    axes[0].yaxis.set_major_formatter("{x:.0%}")
+        for own, part in (mine or {}).items():
+            if own == title:
+                ax.plot(part["step"], part["exact"], color="#333333", linewidth=2.4)
+        ax.set(ylim=(lowest - 0.05, 1.02), ylabel="sums right")
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.set_xlabel("step of the second pass")
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     return figure
