@@ -19,12 +19,8 @@ from _common import real_number, seeded_rng, whole_number
 __all__ = """
     exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval
     kaplan_meier median_time median_interval prediction_interval logrank logrank_permutation
-    friedman_exact rank_correlation cluster_interval holm percent percent_interval
-    out_of
-
-
     friedman_exact rank_correlation fisher_interval cluster_interval holm percent percent_interval
-    spread percent_spread
+    out_of spread percent_spread
 """.split()
 
 
