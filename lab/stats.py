@@ -19,8 +19,8 @@ from _common import real_number, seeded_rng, whole_number
 __all__ = """
     exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval
     kaplan_meier median_time median_interval prediction_interval logrank logrank_permutation
-    friedman_exact rank_correlation cluster_interval holm percent percent_interval
-    out_of
+    friedman_exact rank_correlation fisher_interval cluster_interval holm percent percent_interval
+    out_of spread percent_spread
 """.split()
 
 
@@ -366,6 +366,17 @@ def rank_correlation(x, y, level=0.95, draws=4_000, seed=0):
     return float(spearman(x, y, 0)), float(interval.low), float(interval.high)
 
 
+def fisher_interval(correlations, level=0.95):
+    """The mean of several correlations and Student's interval of it: (mean, low, high).
+
+    All three are computed on Fisher's scale, the inverse hyperbolic tangent, on which correlations
+    near 1 vary about as much as others, and turned back. Raises as `mean_interval`.
+    """
+    z = np.arctanh(np.clip(correlations, -0.999, 0.999))
+    interval = mean_interval(z, level)
+    return tuple(math.tanh(value) for value in (z.mean(), *interval))
+
+
 def cluster_interval(hits, counts, level=0.95, draws=20_000, seed=0):
     """A bootstrap interval of a share whose trials come in clusters: (low, high), percentile
     method.
@@ -453,3 +464,26 @@ def out_of(successes, n, decimals=1):
     if 0 < low < 10.0 ** (-2 - decimals):
         decimals += 1
     return f"{successes} of {n} ({percent_interval(low, high, decimals)})"
+
+
+def spread(values, form="{:.2f}"):
+    """The lowest and highest of several numbers as text: [0.5, 0.25, 1] is "0.25 to 1.00"; one
+    number where both read alike, "none" for no values."""
+    values = list(values)
+    if not values:
+        return "none"
+    low, high = form.format(min(values)), form.format(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def percent_spread(values, decimals=0):
+    """The same for shares, in per cent: [0.05, 0.19] is "5 to 19 %". A sum of weights may exceed 1
+    by a rounding error. Raises as `percent`."""
+    values = list(values)
+    if not values:
+        return "none"
+    low, high = (
+        percent(1.0 if 1 < value < 1 + 1e-6 else value, decimals)
+        for value in (min(values), max(values))
+    )
+    return low if low == high else f"{low.removesuffix(' %')} to {high}"

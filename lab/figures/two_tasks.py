@@ -10,20 +10,49 @@ from _common import COLORS
 from lab.figures.style import LINES
 from lab.stats import kaplan_meier
 
-__all__ = "plot_two_losses plot_times plot_two_maps plot_scores plot_pairs".split()
+__all__ = "draw_needs plot_two_losses plot_times plot_two_maps plot_scores plot_pairs".split()
+
+
+def draw_needs(panels):
+    """What each digit of the answer needs: arcs from the row that predicts it to positions.
+
+    panels: {title: (labels (T,), needed {row: positions})}.
+    """
+    figure, axes = plt.subplots(
+        len(panels), 1, figsize=(6, 2.1 * len(panels)), squeeze=False, layout="constrained"
+    )
+    angles = np.linspace(0, np.pi, 40)
+    for ax, (title, (labels, needed)) in zip(axes[:, 0], panels.items()):
+        for i, (row, positions) in enumerate(needed.items()):
+            for key in positions:
+                x = (row + key) / 2 + (row - key) / 2 * np.cos(angles)
+                ax.plot(x, 0.5 + 0.3 * (row - key) * np.sin(angles), color=COLORS[i], linewidth=1.6)
+            ax.plot(row, 0.5, "v", color=COLORS[i], markersize=6)
+        for position, label in enumerate(labels):
+            ax.text(position, 0, label, ha="center", va="center")
+        ax.set_title(title, loc="left", fontsize=10)
+        ax.set(xlim=(-0.6, 11.6), ylim=(-0.4, 3.4))
+        ax.axis("off")
+    return figure
 
 
 def plot_two_losses(groups, limit):
-    """Excess loss in digits at chance against epoch (logarithmic), one panel per task, one line per
-    run.
+    """Excess loss in digits at chance against epoch (logarithmic), a panel for each task, a line
+    for each run.
 
     groups: {task: runs}, each history with `excess`; limit: the last epoch drawn. Solid: learned by
     then; dashed: not.
     """
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(8.6, 3.4), sharey=True, squeeze=False, layout="constrained"
+        len(groups),
+        1,
+        figsize=(5.8, 2.6 * len(groups)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
-    for i, (ax, (task, runs)) in enumerate(zip(axes[0], groups.items())):
+    for i, (ax, (task, runs)) in enumerate(zip(axes[:, 0], groups.items())):
         ax.hlines(range(6), 1, limit, color="#888888", linestyle=":", linewidth=0.8)
         labelled = set()
         for run in runs:
@@ -41,24 +70,24 @@ def plot_two_losses(groups, limit):
             )
             labelled.add(label)
         ax.set(
-            title=f"{task} ({len(runs)} runs)",
-            xlabel="epoch",
+            ylabel="excess loss\n(digits at chance)",
             xscale="log",
             xlim=(1, limit),
             ylim=(-0.2, 5.5),
         )
+        ax.set_title(f"{task} ({len(runs)} runs)", loc="left", fontsize=10)
         ax.set_xticks([t for t in (1, 2, 5, 10, 20, 40, 60) if t <= limit])
         ax.xaxis.set_major_formatter("{x:.0f}")
         ax.xaxis.set_minor_locator(plt.NullLocator())
         ax.legend(loc="upper right")
-    axes[0, 0].set_ylabel("excess loss (digits at chance)")
+    ax.set_xlabel("epoch")
     return figure
 
 
 def plot_times(groups, limit):
     """Kaplan-Meier curves with their 95 % intervals. groups: {label: (times, censored)}; limit:
     where observation ended."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(6.2, 3.8), layout="constrained")
     for i, (label, (times, censored)) in enumerate(groups.items()):
         curve = kaplan_meier(times, censored)
         curve.loc[len(curve)] = {**curve.iloc[-1].to_dict(), "time": limit}
@@ -92,7 +121,7 @@ def plot_times(groups, limit):
     return figure
 
 
-def plot_two_maps(panels, size=3.7):
+def plot_two_maps(panels, size=3.0):
     """Attention maps of two tasks or two models, one row for each and one column per layer; what
     the answer needs is framed.
 
@@ -113,8 +142,8 @@ def plot_two_maps(panels, size=3.7):
             future = np.triu(np.ones_like(weights, dtype=bool), 1)
             image = ax.imshow(np.ma.masked_where(future, weights), vmin=0, vmax=1)
             ax.set_facecolor("#e8e8e8")
-            ax.set_xticks(range(len(labels)), labels)
-            ax.set_yticks(range(len(labels)), labels)
+            ax.set_xticks(range(len(labels)), labels, fontsize=9)
+            ax.set_yticks(range(len(labels)), labels, fontsize=9)
             ax.set(
                 title=f"{task}, layer {layer + 1}",
                 xlabel="looked at (key)",
@@ -168,22 +197,22 @@ def plot_scores(groups, uniform, names):
         },
     }
     figure, axes = plt.subplots(
-        1, len(groups), figsize=(8.6, 4.1), sharey=True, squeeze=False, layout="constrained"
+        len(groups), 1, figsize=(5.2, 3.9 * len(groups)), squeeze=False, layout="constrained"
     )
-    for ax, (task, scores) in zip(axes[0], groups.items()):
+    for ax, (task, scores) in zip(axes[:, 0], groups.items()):
         for line in (ax.axhline, ax.axvline):
             line(uniform[task], color="#888888", linestyle="--", linewidth=0.9)
         for name, values in scores.items():
             values = np.asarray(values, dtype=float).reshape(-1, 2)
             ax.scatter(values[:, 0], values[:, 1], label=f"{name} ({len(values)})", **styles[name])
         ax.set(
-            title=f"{names[task]}, {task}",
             xlabel="score in layer 1",
+            ylabel="score in layer 2",
             xlim=(-0.04, 1.04),
             ylim=(-0.04, 1.04),
         )
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize=8.5)
-    axes[0, 0].set_ylabel("score in layer 2")
+        ax.set_title(f"{names[task]}, {task}", loc="left", fontsize=10)
+        ax.legend(loc="upper right", fontsize=8.5)
     return figure
 
 
@@ -194,9 +223,9 @@ def plot_pairs(panels, limit):
     drawn at the top.
     """
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.2 * len(panels) + 0.4, 3.5), squeeze=False, layout="constrained"
+        len(panels), 1, figsize=(5.4, 3 * len(panels)), squeeze=False, layout="constrained"
     )
-    for ax, (title, (seeds, scratch, after)) in zip(axes[0], panels.items()):
+    for ax, (title, (seeds, scratch, after)) in zip(axes[:, 0], panels.items()):
         seen = [time for time in (*scratch, *after) if math.isfinite(time)]
         top = max([1, *seen]) * 1.25
         never = False
@@ -224,6 +253,7 @@ def plot_pairs(panels, limit):
             )
         ax.set_xticks([0, 1], ["from scratch", "after the other task"])
         ax.yaxis.set_major_locator(plt.MaxNLocator(integer=True))
-        ax.set(xlim=(-0.25, 1.25), ylim=(0, top * 1.12), ylabel="epochs to 99.9 %", title=title)
+        ax.set(xlim=(-0.25, 1.25), ylim=(0, top * 1.12), ylabel="epochs to 99.9 %")
+        ax.set_title(title, loc="left", fontsize=10)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
     return figure

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lab.stats import (
     exact_interval,
+    fisher_interval,
     holm,
     jackknife_interval,
     kaplan_meier,
@@ -25,8 +26,10 @@ from lab.stats import (
     paired_margin,
     percent,
     percent_interval,
+    percent_spread,
     rank_correlation,
     rule_of_three,
+    spread,
 )
 
 
@@ -338,3 +341,24 @@ def test_a_share_as_text():
     assert out_of(0, 16) == "0 of 16 (0 % to 20.6 %)"
     with pytest.raises(ValueError):
         out_of(17, 16)
+
+
+def test_the_mean_of_correlations_lies_on_fishers_scale():
+    mean, low, high = fisher_interval([0.5, 0.5, 0.9])
+    z = np.arctanh([0.5, 0.5, 0.9])
+    assert np.arctanh([mean, low, high]) == pytest.approx([z.mean(), *mean_interval(z)])
+    assert -1 < low < mean < high < 1
+    assert fisher_interval([1.0, 1.0]) == pytest.approx((0.999,) * 3)  # infinite on that scale
+    with pytest.raises(ValueError, match="at least two"):
+        fisher_interval([0.5])
+
+
+def test_lowest_and_highest_in_words():
+    assert spread([0.5, 0.25, 1]) == "0.25 to 1.00"
+    assert spread([0.501, 0.499]) == "0.50" and spread([]) == "none"
+    assert spread([1.26, 3.04], "{:.1f}") == "1.3 to 3.0"
+    assert percent_spread([0.05, 0.19]) == "5 to 19 %"
+    assert percent_spread([0.121, 0.124]) == "12 %" and percent_spread([]) == "none"
+    assert percent_spread([0.5, 1.0000001], 1) == "50.0 to 100.0 %"
+    with pytest.raises(ValueError, match="a share"):
+        percent_spread([0.5, 1.1])
