@@ -162,8 +162,8 @@ def plot_orders(orders, rest, level=0.999, limit=60):
         color=GREY,
     )
     first, second = orders
-    ax.text(3, 0.62, first, color=COLORS[0])
-    ax.text(limit / 2, 0.45, second, color=COLORS[1])
+    ax.text(0.62 * limit, 0.3, f"solid: {first}", color=COLORS[0])
+    ax.text(0.62 * limit, 0.2, f"dashed: {second}", color=COLORS[1])
     ax.set(
         xlabel="epoch", ylabel="exact match (test sums)", ylim=(-0.02, 1.04), xlim=(0, limit + 2)
     )
