@@ -158,7 +158,7 @@ class Hostile:
 @pytest.mark.parametrize(
     "answer",
     [
-        "17760",
+        "seventeen",
         [1, 2],
         {},
         True,
