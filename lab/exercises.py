@@ -367,7 +367,10 @@ def array(right, wrong, tolerance=1e-6, hint=None):
         if not np.isfinite(given).all():
             return False, "Some of your numbers are `nan` or infinite."
         off = int((~np.isclose(given, right, tolerance, tolerance)).sum())
-        return False, hint or f"The shape is right, {off} of {right.size} numbers are not."
+        return False, hint or (
+            f"The shape is right, {off} of {right.size} numbers are not."
+            f" {_first_difference(given, right, tolerance, tell=False)}"
+        )
 
     return Judge(decide, {name: value for name, (value, message) in wrong.items()})
 
@@ -429,9 +432,12 @@ def function(reference, cases, wrong, tolerance=1e-6, hint=None):
         call = f"`{getattr(answer, '__name__', 'f')}({', '.join(map(_short, case))})`"
         if isinstance(got, Exception):
             return False, f"{call} stops with `{type(got).__name__}: {got}`."
-        return False, f"{call} gives {_short(got)}, and should give {_short(wanted)}." + (
-            f" {hint}" if hint else ""
-        )
+        said = f"gives {_short(got)}, and should give {_short(wanted)}."
+        got_array, wanted_array = _as_array(got), _as_array(wanted)
+        if wanted_array is not None and wanted_array.size > 12 and got_array is not None:
+            if got_array.shape == wanted_array.shape:
+                said = f"is wrong. {_first_difference(got_array, wanted_array, tolerance)}"
+        return False, f"{call} {said}" + (f" {hint}" if hint else "")
 
     return Judge(decide, {name: value for name, (value, message) in wrong.items()})
 
@@ -460,6 +466,16 @@ def _refuse_ambiguous(right, wrong, same):
             if message == other_message:
                 raise ValueError(f"the misconceptions {other!r} and {name!r} have the same message")
         seen[name] = (value, message)
+
+
+def _first_difference(given, right, tolerance, tell=True):
+    """A sentence on the first entry in which two arrays of one shape differ; tell: with what is
+    right there."""
+    near = np.isclose(given, right, tolerance, tolerance, equal_nan=True)
+    place = np.unravel_index(int(near.ravel().argmin()), right.shape)
+    where = ", ".join(map(str, place))
+    wanted = f", not {right[place]:.6g}" if tell else ""
+    return f"The first that differs is [{where}]: {given[place]:.6g}{wanted}."
 
 
 def _is_unanswered(answer):

@@ -158,7 +158,7 @@ class Hostile:
 @pytest.mark.parametrize(
     "answer",
     [
-        "17760",
+        "seventeen",
         [1, 2],
         {},
         True,
@@ -321,6 +321,7 @@ TABLE = array(
         (MATRIX.ravel(), False, "shape (2, 3) is wanted"),
         (MATRIX * np.nan, False, "`nan`"),
         (MATRIX + [[0, 0, 0], [0, 0, 9]], False, "1 of 6 numbers"),
+        (MATRIX + [[0, 0, 0], [0, 2, 9]], False, "The first that differs is [1, 1]: 6."),
         ("text", False, "An array of numbers"),
         ([[1], [2, 3]], False, "An array of numbers"),
         (3, False, "shape"),
@@ -362,6 +363,22 @@ ADDER = function(
 )
 def test_function_is_judged_by_what_it_does(answer, right, message):
     assert ADDER(answer).right == right and message in ADDER(answer).message
+
+
+def test_function_shows_the_first_differing_entry_of_a_large_result():
+    judge = function(
+        lambda n: torch.arange(n * n).view(n, n),
+        cases=[4],
+        wrong={"a": (lambda n: 1, "x"), "b": (lambda n: 2, "y")},
+    )
+
+    def wrong_corner(n):
+        table = torch.arange(n * n).view(n, n)
+        table[-1, -1] = 0
+        return table
+
+    assert "[3, 3]: 0, not 15." in judge(wrong_corner).message
+    assert judge(lambda n: torch.arange(n * n).view(n, n)).right
 
 
 def test_function_may_not_change_what_others_see():

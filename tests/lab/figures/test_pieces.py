@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from lab.figures.pieces import (
+    draw_attention_row,
     draw_block,
+    draw_pieces,
     plot_descent,
     plot_gelu,
     plot_kernel_and_attention,
@@ -64,3 +66,14 @@ def test_the_drawings_are_there():
     assert {"attention", "feed-forward", "norm"} <= {
         text.get_text() for text in draw_block().axes[0].texts
     }
+    shown = {text.get_text() for text in draw_pieces().axes[0].texts}
+    assert {"attention", "kernel smoother, kernel learned", "multinomial logit"} <= shown
+
+
+def test_an_attention_row_shows_its_numbers():
+    scores, weights = np.array([0.0, np.log(3)]), np.array([0.25, 0.75])
+    figure = draw_attention_row(["2", "4"], scores, weights, np.array([2.0, 4.0]), "=")
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert {"“=” asks", "1.10", "3.00", "0.25", "0.75", "sum 4.00", "average 3.50"} <= set(shown)
+    widths = [patch.get_width() for patch in figure.axes[0].patches if hasattr(patch, "get_xy")]
+    assert {0.25, 0.75} <= set(widths)
