@@ -117,6 +117,13 @@ def test_no_chapter_tells_its_answers(tmp_path, source):
         assert len(text) > 5_000 and told(of_checks + of_solutions, text) == []
 
 
+def test_pages_are_linked_by_their_labels():
+    """In EPUB and docx, which are one file, a link to another source would lead nowhere."""
+    for page in list_pages(ROOT, read_config(ROOT)):
+        links = re.findall(r"\]\([^)]*\.qmd", (ROOT / page.source).read_text(encoding="utf-8"))
+        assert links == [], page.source
+
+
 def test_a_page_is_described_by_its_takeaway(small_book):
     done = subprocess.run(
         [
