@@ -181,7 +181,7 @@ print("stored", numbers)
 :::
 
 ::: {.question}
-How many *numbers* are there?
+How many *numbers* below $9$ are in @fig-line?
 
 Two: `{python} first` and another.
 :::

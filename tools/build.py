@@ -162,7 +162,7 @@ def render_with_quarto(root: Path, edition: str) -> None:
             "QUARTO_PYTHON": sys.executable,
             "QUARTO_PROFILE": "" if edition == "reader" else edition,
         }
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [find_quarto(), "render"],
             cwd=root,
             env=environment,
@@ -170,19 +170,20 @@ def render_with_quarto(root: Path, edition: str) -> None:
             encoding="utf-8",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+        ) as process:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                if (
+                    "Unable to resolve crossref" in line
+                    or "Unable to resolve link" in line
+                    or "citation" in line
+                    and "WARN" in line
+                ):
+                    warnings.append(line.strip())
+    if process.returncode:
+        raise BuildError(
+            f"quarto render ended with status {process.returncode}; its messages are above"
         )
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if (
-                "Unable to resolve crossref" in line
-                or "Unable to resolve link" in line
-                or "citation" in line
-                and "WARN" in line
-            ):
-                warnings.append(line.strip())
-        status = process.wait()
-    if status:
-        raise BuildError(f"quarto render ended with status {status}; its messages are above")
     if warnings:
         raise BuildError("\n".join(warnings))
 

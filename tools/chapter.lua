@@ -35,8 +35,17 @@ function CodeBlock(block)
   return is_secret(block) and {} or nil
 end
 
+-- Pages and EPUB fold; in a format without <details> the same words stand one below the other. ("json": tools/pandoc_book.py.)
+-- The summary stays ordinary text: its formulas and references become what they become elsewhere.
+local CAN_FOLD = FORMAT == "json" or FORMAT:match("html") ~= nil or FORMAT:match("epub") ~= nil
+
 local function folded(class, summary, blocks)
-  local all = pandoc.List({ pandoc.RawBlock("html", '<details class="' .. class .. '"><summary>' .. summary .. "</summary>") })
+  if not CAN_FOLD then
+    blocks:insert(1, pandoc.Para({ pandoc.Strong(summary) }))
+    return blocks
+  end
+  local all = pandoc.List({ pandoc.RawBlock("html", '<details class="' .. class .. '"><summary>'), pandoc.Plain(summary),
+    pandoc.RawBlock("html", "</summary>") })
   all:extend(blocks)
   all:insert(pandoc.RawBlock("html", "</details>"))
   return all
@@ -51,14 +60,13 @@ end
 -- The blocks in which a reader does something. Blocks within blocks come first.
 local function readers_block(div)
   if div.classes:includes("answer") then
-    return folded("answer", "What happened, and what the author had guessed", div.content)
+    return folded("answer", { pandoc.Str("What happened, and what the author had guessed") }, div.content)
   elseif div.classes:includes("predict") then
     return titled(div, "Predict before you look")
   elseif div.classes:includes("try") then
     return titled(div, "Try it: " .. (div.attributes["title"] or ""))
   elseif div.classes:includes("question") and div.content[1] then
-    local question = pandoc.write(pandoc.Pandoc({ pandoc.Plain(div.content[1].content) }), "html")
-    div.content:remove(1)
+    local question = div.content:remove(1).content
     return folded("question", question, div.content)
   end
 end

@@ -621,13 +621,13 @@ def footer_html(root: Path, text: str) -> str:
 
 
 def space_function_names(page: str) -> str:
-    """Thin spaces around `ln`, `log`, ...: pandoc's MathML has none, and "5 ln 10" would read
-    "5ln10"."""
+    """Thin spaces around `ln`, `log`, ...: the MathML of newer pandoc has none, and "5 ln 10" would
+    read "5ln10". A page that has them stays as it is."""
     space, name = (
         '<mspace width="0.167em"></mspace>',
-        '<mrow><mi mathvariant="normal">[^<]+</mi><mo>&#8289;</mo></mrow>',
+        '<mrow><mi mathvariant="normal">[^<]+</mi><mo>(?:&#8289;|\u2061)</mo></mrow>',
     )
-    page = re.sub(rf'({name})(?!<mo [^>]*form="prefix")', rf"\1{space}", page)
+    page = re.sub(rf'({name})(?!<mo [^>]*form="prefix"|<mspace)', rf"\1{space}", page)
     return re.sub(rf"(</m(?:n|i|sub|sup|frac)>)({name})", rf"\1{space}\2", page)
 
 

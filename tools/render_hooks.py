@@ -3,7 +3,7 @@
 before: stale results go, and the notebooks that pages link are made. A link to a file that is not
 there while pages are made is a warning, and each render empties the folder of the pages; so the
 notebooks lie in downloads/, and `resources` has Quarto copy them beside the pages. after: the
-results that are new get their snapshots.
+results that are new get their snapshots, and the new pages' formulas their spaces.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ sys.path[0] = str(ROOT)  # in place of tools/, whose names are not those of the 
 
 from tools.freshness import drop_stale_results, stamp_frozen_results  # noqa: E402
 from tools.notebooks import publish_notebooks  # noqa: E402
+from tools.pandoc_book import space_function_names  # noqa: E402
 
 
 def before() -> None:
@@ -29,11 +30,22 @@ def before() -> None:
         publish_notebooks(ROOT, downloads, "instructor" if "instructor" in profiles else "reader")
 
 
+def after() -> None:
+    stamp_frozen_results(ROOT)
+    for name in os.environ.get("QUARTO_PROJECT_OUTPUT_FILES", "").splitlines():
+        page = ROOT / name
+        if page.suffix == ".html" and page.is_file():
+            made = page.read_text(encoding="utf-8")
+            spaced = space_function_names(made)
+            if spaced != made:
+                page.write_text(spaced, encoding="utf-8")
+
+
 def main(arguments: list[str]) -> int:
     if arguments == ["before"]:
         before()
     elif arguments == ["after"]:
-        stamp_frozen_results(ROOT)
+        after()
     else:
         print(f"render_hooks: given {arguments}, allowed: before, after", file=sys.stderr)
         return 2

@@ -99,6 +99,7 @@ def set_up(files, torch_choice, quarto_choice):
         python,
         ["install", "--quiet"] + [line for line in lines if requirement_name(line) != "torch"],
     )
+    quieten_kernels()
     add_quarto(python, quarto_choice)
     if not self_test(python, [requirement_name(line) for line in lines]):
         hint = (
@@ -341,6 +342,15 @@ def install_torch(python, plan, torch_line):
                 " take the usual build with its gigabytes of CUDA libraries (BOOK_TORCH=cuda)."
                 % (TESTED_TORCH, TORCH_CPU_INDEX)
             )
+
+
+def quieten_kernels():
+    """Let the environment's kernels log errors alone. Quarto's kernels listen on this machine's own
+    TCP ports, of which ipykernel 7 warns once a chapter; Quarto has no setting for that."""
+    folder = os.path.join(VENV, "etc", "ipython")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "ipython_kernel_config.py"), "w", encoding="utf-8") as file:
+        file.write('get_config().IPKernelApp.log_level = "ERROR"\n')
 
 
 def add_quarto(python, choice):

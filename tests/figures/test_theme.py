@@ -12,11 +12,12 @@ import pytest
 import sass
 from bs4 import BeautifulSoup
 from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
+from quarto_pages import SAVED
 from small_book import ROOT
 
 THEME = ROOT / "figures/theme"
 PAGES = [
-    *sorted((ROOT / "tests/data/quarto-pages").glob("*.html")),
+    *sorted(SAVED.glob("*.html")),
     ROOT / "tests/data/quarto-sampler.html",
 ]
 QUARTO = """
@@ -47,15 +48,25 @@ def sheet_of(scheme):
 
 
 def composed(path, scheme):
-    """What Quarto makes of a page's text, as a page of its own; with boxes of the figures' size for
-    the figures."""
+    """What Quarto makes of a page's text, as a page of its own, with the book's script; with boxes
+    of the figures' size for the figures."""
     text = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     for image in text.find_all("img"):
         image["src"] = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>"
     return (
         f"<html lang=en><title>x</title><style>{sheet_of(scheme)}</style><body"
-        f" class='quarto-{scheme}'>{text}</body></html>"
+        f" class='quarto-{scheme}'>{text}{(THEME / 'predict.html').read_text(encoding='utf-8')}"
+        "</body></html>"
     )
+
+
+# Predict: choose the last, or type what is long. The text is wide, for the narrowest page.
+PREDICT = """() => document.querySelectorAll(".predict form").forEach((form) => {
+  const [...inputs] = form.querySelectorAll("input");
+  if (inputs[0].type === "radio") inputs.at(-1).checked = true;
+  else inputs[0].value = "something that somebody has thought about for a long while";
+  form.requestSubmit();
+})"""
 
 
 @pytest.mark.browser
@@ -66,6 +77,7 @@ def test_quartos_pages_fit_and_can_be_read(bare_browser, path, scheme):
     for width in (1400, 768, 390):
         page.set_viewport_size({"width": width, "height": 900})
         page.set_content(composed(path, scheme))
+        page.evaluate(PREDICT)
         page.evaluate(OPEN_FOLDED)
         faults = {
             name: page.evaluate(script)
@@ -103,6 +115,34 @@ def test_each_rule_is_needed(bare_browser, monkeypatch, rule, script, width):
         found += page.evaluate(script)
     page.close()
     assert found
+
+
+@pytest.mark.browser
+def test_predictions_are_asked_for_on_quartos_pages(bare_browser):
+    page = bare_browser.new_page()
+    page.set_content(composed(SAVED / "01-first.html", "light"))
+    assert page.locator(".predict form").count() == 2
+    assert page.locator(".predict ul").count() == page.locator("details[open].answer").count() == 0
+    page.evaluate(PREDICT)
+    assert page.locator("details[open].answer").count() == 2
+    said = page.locator(".predicted").all_inner_texts()
+    assert said[0] == "You predicted: the last" and said[1].startswith("You predicted: something")
+    page.close()
+
+
+@pytest.mark.browser
+def test_boxes_keep_their_distance(bare_browser):
+    """From what comes before and after; what is folded is a line below its question."""
+    page = bare_browser.new_page()
+    page.set_content(composed(SAVED / "01-first.html", "light"))
+    gaps = page.evaluate("""() => [...document.querySelectorAll(
+        "main section > .claim, main section > .predict, main section > .try")].flatMap((box) => {
+      const { top, bottom } = box.getBoundingClientRect();
+      return [top - box.previousElementSibling.getBoundingClientRect().bottom,
+        box.nextElementSibling.getBoundingClientRect().top - bottom];
+    })""")
+    assert len(gaps) == 8 and min(gaps) > 12, gaps
+    page.close()
 
 
 @pytest.mark.browser

@@ -84,6 +84,23 @@ def test_answers_are_told_in_no_format(small_book, tmp_path, format):
         assert told(of_solutions, text) == of_solutions and told(of_checks, text) == []
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_pages_fold_is_told_in_full_in_every_format(small_book, tmp_path, format):
+    """Question before answer; a heading that only a page can show would leave the answer alone."""
+    text = squeeze(text_of(small_book, "chapters/01-first.qmd", format, tmp_path, ""))
+    places = [
+        text.find(squeeze(part))
+        for part in (
+            "Which of the two is larger?",
+            "What happened, and what the author had guessed",
+            "The author had guessed the first.",
+            "below 9 are in",
+            "Two:",
+        )
+    ]
+    assert places == sorted(places) and places[0] > 0, places
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -98,6 +115,13 @@ def test_no_chapter_tells_its_answers(tmp_path, source):
     for format in ("docx", "epub"):
         text = text_of(ROOT, source, format, tmp_path, "")
         assert len(text) > 5_000 and told(of_checks + of_solutions, text) == []
+
+
+def test_pages_are_linked_by_their_labels():
+    """In EPUB and docx, which are one file, a link to another source would lead nowhere."""
+    for page in list_pages(ROOT, read_config(ROOT)):
+        links = re.findall(r"\]\([^)]*\.qmd", (ROOT / page.source).read_text(encoding="utf-8"))
+        assert links == [], page.source
 
 
 def test_a_page_is_described_by_its_takeaway(small_book):

@@ -2,6 +2,7 @@
 here."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -179,6 +180,21 @@ def test_a_damaged_stamp_means_setting_up_again(monkeypatch, tmp_path):
     assert setup.read_stamp() == {}
     (tmp_path / "stamp.json").write_text('{"files": ')
     assert setup.read_stamp() == {}
+
+
+def test_kernels_of_the_environment_warn_of_nothing(monkeypatch, tmp_path):
+    from ipykernel.kernelapp import IPKernelApp
+    from IPython.core.application import ENV_CONFIG_DIRS
+
+    assert os.path.join(sys.prefix, "etc", "ipython") in ENV_CONFIG_DIRS
+    monkeypatch.setattr(setup, "VENV", str(tmp_path))
+    setup.quieten_kernels()
+    kernel = IPKernelApp()
+    assert kernel.log_level != logging.ERROR
+    kernel.config_file_name = "ipython_kernel_config.py"
+    kernel.config_file_paths = [str(tmp_path / "etc/ipython")]
+    kernel.load_config_file()
+    assert kernel.log_level == logging.ERROR
 
 
 def test_quarto_that_cannot_be_fetched_is_one_line_and_no_error(monkeypatch, capsys):
