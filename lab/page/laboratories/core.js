@@ -240,7 +240,12 @@ const bookLaboratories = (function () {
     return made;
   }
 
-  const field = (text, control) => element("label", { className: "field" }, element("span", {}, text), control);
+  let fields = 0;
+  /** A control under its label. */
+  function field(text, control) {
+    control.id = `laboratory-field-${(fields += 1)}`;
+    return element("div", { className: "field" }, element("label", { htmlFor: control.id }, text), control);
+  }
 
   /** A table with a caption; the first cell of each row heads it. */
   function table(caption, head, rows) {

@@ -131,18 +131,21 @@ def test_interventions_are_those_of_the_book(opened, folder):
             part = ["attention", "feed-forward", "layer"][k % 3]
             depth = int(rng.integers(3))
             vector = streams(model, other[None])[depth][:, key]
-            change, context = [
+            change, intervene = [  # hooks stand from the call on: only one is called
                 (
                     {"edges": [{"layer": layer, "row": query, "key": key}]},
-                    ablate_edges(model, layer, [(query, key)]),
+                    lambda: ablate_edges(model, layer, [(query, key)]),
                 ),
-                ({"parts": [{"layer": layer, "part": part}]}, ablate_part(model, layer, part)),
+                (
+                    {"parts": [{"layer": layer, "part": part}]},
+                    lambda: ablate_part(model, layer, part),
+                ),
                 (
                     {"patch": {"depth": depth, "position": key, "vector": vector[0].tolist()}},
-                    patch(model, depth, key, vector),
+                    lambda: patch(model, depth, key, vector),
                 ),
             ][k % 3 if k < 90 else 1]
-            with context:
+            with intervene():
                 expected.append(model(row[None])[0])
             cases.append([row.tolist(), change])
     logits = in_page(
