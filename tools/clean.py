@@ -16,6 +16,8 @@ MADE_BY_BUILDS = [
     "site_libs",
     "chapters/*_files",
     "index_files",
+    "*.html",  # what an interrupted `quarto render` leaves beside the sources
+    "chapters/*.html",
     "downloads",
     "**/*.quarto_ipynb",
 ]

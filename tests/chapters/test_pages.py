@@ -8,9 +8,12 @@ import json
 import re
 import threading
 
+import pypandoc
 import pytest
 from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
+from small_book import ROOT
 
+from lab.page.qmd import Prose, list_pages, read_chapter, read_config
 from tools.build import build, find_quarto
 from tools.check_pages import check_pages, list_secrets
 
@@ -249,6 +252,43 @@ def test_every_page_opens_without_complaint(folder, open_page):
             "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
         )
         assert broken == []
+
+
+def formulas_in_lines(tree):
+    """The formulas in the running text of pandoc's tree."""
+    if isinstance(tree, dict):
+        if tree.get("t") == "Math" and tree["c"][0]["t"] == "InlineMath":
+            yield tree["c"][1]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from formulas_in_lines(part)
+
+
+@pytest_browser
+def test_no_formula_in_a_line_is_wider_than_a_phone(bare_browser):
+    """In every edition, so those of solutions too. A line breaks beside a formula, never in it."""
+    prose = "\n\n".join(
+        part.text
+        for page in list_pages(ROOT, read_config(ROOT))
+        for part in read_chapter(ROOT / page.source).parts
+        if isinstance(part, Prose)
+    )
+    tree = json.loads(pypandoc.convert_text(prose, "json", "markdown"))
+    formulas = list(dict.fromkeys(formulas_in_lines(tree["blocks"])))
+    lines = pypandoc.convert_text(
+        "\n\n".join(f"${formula}$" for formula in formulas), "html", "markdown", ["--mathml"]
+    )
+    style = (ROOT / "figures/theme/shared.css").read_text(encoding="utf-8")
+    page = bare_browser.new_page()
+    page.set_content(f"<style>{style} main {{ font-size: 18px }}</style><main>{lines}</main>")
+    widths = page.evaluate(
+        "[...document.querySelectorAll('math')].map((one) => one.getBoundingClientRect().width)"
+    )
+    page.close()
+    assert len(widths) == len(formulas) > 100
+    room = 300  # of 390, beside the margins of the page, of a box and of a list
+    assert [formula for formula, width in zip(formulas, widths) if width > room] == []
 
 
 @pytest_browser

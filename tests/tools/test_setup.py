@@ -296,6 +296,8 @@ def test_clean_keeps_what_is_the_readers(tmp_path):
         "data/yours",
         ".venv/_cache",
         "chapters/01-a_files",
+        "chapters/01-a.html",  # a page that an interrupted render left there
+        "index.html",
     ):
         (tmp_path / name).mkdir(parents=True)
     removed = {path.relative_to(tmp_path).as_posix() for path in clean.made_by_builds(tmp_path)}
@@ -306,6 +308,8 @@ def test_clean_keeps_what_is_the_readers(tmp_path):
         "_record",
         "figures/01-a",
         "chapters/01-a_files",
+        "chapters/01-a.html",
+        "index.html",
     }
 
 
@@ -323,6 +327,8 @@ def test_nothing_made_is_tracked_by_git():
         "a/__pycache__/b.pyc",
         "data/censuses/.lock",
         "data/trajectories/.lock",
+        "index.html",
+        "chapters/01-a.html",
     ]
     kept = ["figures/theme/shared.css", "data/runs/r/weights.safetensors", "chapters/01-a.qmd"]
     done = subprocess.run(
