@@ -27,6 +27,7 @@ from tools.check_pages import check_pages
 from tools.environment import kernel_environment
 from tools.execute import ChapterError
 from tools.freshness import drop_stale_results
+from tools.laboratories import publish_laboratories
 from tools.lint import lint_book
 from tools.notebooks import publish_notebooks
 from tools.pandoc_book import BookError, build_book
@@ -142,6 +143,7 @@ def build_with_pandoc(root: Path, edition: str, output: Path) -> None:
     try:
         build_book(root, edition, aside)
         publish_notebooks(root, aside / "downloads", edition)
+        publish_laboratories(root, aside / "downloads" / "laboratories")
         aside.chmod(0o755)
         if output.exists():
             output.rename(aside.with_name(aside.name + "-old"))

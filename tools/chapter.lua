@@ -4,7 +4,8 @@
 -- 3. a page is described by its first paragraph (or its takeaway), and its footer told the day;
 -- 4. `.predict`, `.try`, `.question` and `.answer` blocks get their titles, and fold what answers (<details>);
 -- 5. a claim that a reader's own runs contradict is marked as contradicted;
--- 6. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here.
+-- 6. a page with a laboratory loads its script (lab/page/laboratories), and says in its place what stands there without;
+-- 7. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here.
 -- Quarto runs it at its entry point `pre-ast` (see _quarto.yml), pandoc with --lua-filter: plain pandoc nodes both times.
 
 local LEVELS = { ["1"] = "easy", ["2"] = "middling", ["3"] = "hard" }
@@ -127,6 +128,19 @@ local function mark_contradicted(doc)
   end })
 end
 
+-- A laboratory is built by a script, in the place of the sentence that stands in its block.
+local function with_laboratories(doc)
+  local names = pandoc.List({})
+  doc:walk({ Div = function(div)
+    local name = div.classes:includes("laboratory") and div.identifier:match("^lab%-(%l+)$")
+    if name then names:insert(name) end
+  end })
+  for _, name in ipairs(names) do
+    doc.blocks:insert(pandoc.RawBlock("html", '<script src="../downloads/laboratories/' .. name .. '.js"></script>'))
+  end
+  return doc
+end
+
 function Pandoc(doc)
   doc = mark_contradicted(doc)
   doc.meta["description-meta"] = doc.meta["description-meta"] or description(doc.blocks)
@@ -136,6 +150,7 @@ function Pandoc(doc)
   if not stem or not is_page then
     return doc
   end
+  doc = with_laboratories(doc)
   local line = { pandoc.Str("Read it, or run it: "),
     pandoc.Link("notebook of this chapter", "../downloads/" .. stem .. ".ipynb") }
   if is_instructor_edition() then

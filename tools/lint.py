@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pypandoc
 
+from lab.page.laboratories import LABORATORIES
 from lab.page.qmd import (
     FENCE,
     Cell,
@@ -39,7 +40,7 @@ LIST = (
     " expr`, callouts (note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with"
     " `: caption {#tbl-x}`, @references, exercises ::: {#exr-x difficulty minutes}, solutions,"
     " claims ::: {.claim #clm-x}, ::: {.predict #prd-x} with ::: {.answer}, ::: {.try title},"
-    " ::: {.question}, [margin notes]{.aside}, plain code blocks, lists, links"
+    " ::: {.question}, ::: {#lab-x .laboratory}, [margin notes]{.aside}, plain code blocks, lists, links"
 )
 OLD_TITLES = {
     "Takeaway": "a recap at the end, under `## Recap`",
@@ -73,6 +74,7 @@ DIVISIONS = {
     "answer": re.compile(r"\{\.answer\}"),
     "try": re.compile(r'\{\.try title="[^"$*`_\\]+"\}'),
     "question": re.compile(r"\{\.question\}"),
+    "laboratory": re.compile(r"\{#lab-(?P<laboratory>[a-z]+) \.laboratory\}"),
 }
 CODE_BLOCK = re.compile(
     r"[\w+-]*|\{\.python \.(?P<role>starter)\}"
@@ -376,6 +378,7 @@ class SourceLinter:
                         "{.answer}",
                         '{.try title="..."}',
                         "{.question}",
+                        "{#lab-x .laboratory}",
                     ]
                 ),
             )
@@ -404,6 +407,8 @@ class SourceLinter:
                 self.complain(number, f"the callout {title!r} has become {OLD_TITLES[title]}")
         if kind == "answer" and "predict" not in [kind for kind, _, _ in self.open_divisions]:
             self.complain(number, "::: {.answer} stands in a ::: {.predict #prd-x} block")
+        if kind == "laboratory" and match.group("laboratory") not in LABORATORIES:
+            self.complain(number, f"there is no such laboratory: {', '.join(LABORATORIES)}")
         if kind == "claim":
             self.found.claims.append((identifier, number))
         elif identifier:

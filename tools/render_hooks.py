@@ -1,9 +1,10 @@
 """What Quarto runs before and after a render (`pre-render` and `post-render` in _quarto.yml).
 
-before: stale results go, and the notebooks that pages link are made. A link to a file that is not
-there while pages are made is a warning, and each render empties the folder of the pages; so the
-notebooks lie in downloads/, and `resources` has Quarto copy them beside the pages. after: the
-results that are new get their snapshots, and the new pages' formulas their spaces.
+before: stale results go, and the notebooks that pages link and the scripts of the laboratories are
+made. A link to a file that is not there while pages are made is a warning, and each render empties
+the folder of the pages; so these files lie in downloads/, and `resources` has Quarto copy them
+beside the pages. after: the results that are new get their snapshots, and the new pages' formulas
+their spaces.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)  # in place of tools/, whose names are not those of the standard library
 
 from tools.freshness import drop_stale_results, stamp_frozen_results  # noqa: E402
+from tools.laboratories import publish_laboratories  # noqa: E402
 from tools.notebooks import publish_notebooks  # noqa: E402
 from tools.pandoc_book import space_function_names  # noqa: E402
 
@@ -28,6 +30,7 @@ def before() -> None:
     ):  # not for each chapter that is previewed
         profiles = os.environ.get("QUARTO_PROFILE", "").split(",")
         publish_notebooks(ROOT, downloads, "instructor" if "instructor" in profiles else "reader")
+        publish_laboratories(ROOT, downloads / "laboratories")
 
 
 def after() -> None:

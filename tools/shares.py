@@ -17,7 +17,7 @@ WIDTH = 88  # characters of code that a page shows without scrolling sideways
 LONGEST_INLINE = 60  # characters of an inline expression that is still a name or one short call
 FLAG = "shows-its-work"
 LIMITS = {"hidden": 0.25, "too_wide": 0, "long_inline": 0, "words": 4_500}
-NOT_READ = re.compile(r"\{(?:#exr-|#sol-|\.content-hidden|\.content-visible)")
+NOT_READ = re.compile(r"\{(?:#exr-|#sol-|#lab-|\.content-hidden|\.content-visible)")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Shares:
     """What a chapter shows. code: its lines of code in cells, blank ones left out; hidden: the
     share of them in cells with `echo: false` (folded code is there to be read, so it counts as
     shown); too_wide: lines shown of more than WIDTH characters; long_inline: inline expressions of
-    more than LONGEST_INLINE; words: of its text and captions, exercises left out.
+    more than LONGEST_INLINE; words: of its text and captions, exercises left out, and what
+    only stands in the place of a laboratory.
     """
 
     code: int
