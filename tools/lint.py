@@ -40,7 +40,8 @@ LIST = (
     " expr`, callouts (note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with"
     " `: caption {#tbl-x}`, @references, exercises ::: {#exr-x difficulty minutes}, solutions,"
     " claims ::: {.claim #clm-x}, ::: {.predict #prd-x} with ::: {.answer}, ::: {.try title},"
-    " ::: {.question}, ::: {#lab-x .laboratory}, [margin notes]{.aside}, plain code blocks, lists, links"
+    " ::: {.question}, ::: {#lab-x .laboratory}, [margin notes]{.aside}, plain code blocks, lists,"
+    " links"
 )
 OLD_TITLES = {
     "Takeaway": "a recap at the end, under `## Recap`",
