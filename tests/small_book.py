@@ -225,6 +225,10 @@ show_figure(fig, "fig-wide")
 
 $$ a_{1} + a_{2} + a_{3} + a_{4} + a_{5} + a_{6} + a_{7} + a_{8} + a_{9} = b_{1} + b_{2} + b_{3} + b_{4} + b_{5} $$ {#eq-wide}
 
+The same without a number:
+
+$$ b_{1} + b_{2} + b_{3} + b_{4} + b_{5} + b_{6} + b_{7} + b_{8} + b_{9} = a_{1} + a_{2} + a_{3} + a_{4} + a_{5} $$
+
 ```{python}
 #| label: tbl-wide
 #| tbl-cap: "A wide table."

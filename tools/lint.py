@@ -658,6 +658,12 @@ class SourceLinter:
                 "this cell makes a figure; it needs a #| label: fig-x with fig-cap and fig-alt, or "
                 "stands in a ::: {#fig-x} block",
             )
+        if "%" in str(cell.options.get("fig-alt", "")):
+            self.complain(
+                cell.option_lines["fig-alt"],
+                "a % in fig-alt: write percent (Quarto takes it for the code of an address, and"
+                " screen readers are of different minds)",
+            )
         if label.startswith("tbl-") and "tbl-cap" not in has:
             self.complain(line, f"the table {label} has no #| tbl-cap")
         for name, prefix in (("fig-cap", "fig-"), ("tbl-cap", "tbl-")):

@@ -97,6 +97,7 @@ def test_quartos_pages_fit_and_can_be_read(bare_browser, path, scheme):
     [
         (r"^main img \{.*\}$", CUT_OFF, 768),
         (r"^.*span\[id\^=.*overflow-x.*$", SIDEWAYS, 390),
+        (r"^p:has\(> math.*$", SIDEWAYS, 390),
         (r"overflow-wrap: break-word", SIDEWAYS, 390),
         (r"^\.nav-page a, [^}]*\}", CONTRAST, 1400),
         (r"^main code span\.kw.*$", CONTRAST, 1400),

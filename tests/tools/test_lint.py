@@ -114,6 +114,11 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
         r"has no #\| fig-alt",
         1,
     ),
+    (
+        "```{python}\n#| label: fig-new\n#| fig-cap: a\n#| fig-alt: 80 % of b\nx = 1\n```",
+        "a % in fig-alt: write percent",
+        3,
+    ),
     ("```{python}\n#| label: tbl-new\nx = 1\n```", r"the table tbl-new has no #\| tbl-cap", 1),
     (
         "```{python}\n#| label: cell-new\nx = 1\n```",
