@@ -3,7 +3,7 @@ bookLaboratories.census = function (root, data, reset) {
   "use strict";
   const { bytes, chance, choice, drawing, element, exactInterval, field, inSlices, nCarries, percent, settingsOf } = bookLaboratories;
   const PAIRS = 1000000;
-  const [WIDTH, HEIGHT, KEPT] = [640, 190, 40];
+  const [WIDTH, HEIGHT, KEPT] = [440, 210, 40]; // narrow, so that its text is legible on a phone
   const settings = settingsOf(root.id, { model: 1, design: "simple", n: 50, seed: 1 });
   const populations = data.models.map((each) => {
     const wrong = new Uint8Array(PAIRS);
