@@ -9,6 +9,7 @@ have come later.
 import math
 import warnings
 from itertools import combinations, permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -182,11 +183,12 @@ def logrank(times_a, censored_a, times_b, censored_b):
     earlier in a) and `pvalue` (two-sided). The p-value is a large-sample one; for a handful of runs
     take `logrank_permutation`.
 
-    Raises as `kaplan_meier`; ValueError where neither group has an event.
+    Where neither group has an event nothing speaks for a difference: 0 and 1. Raises as
+    `kaplan_meier`.
     """
     a, b = _censored_data(times_a, censored_a, "_a"), _censored_data(times_b, censored_b, "_b")
     if np.all(censored_a) and np.all(censored_b):
-        raise ValueError("logrank needs at least one event that is not censored")
+        return SimpleNamespace(statistic=0.0, pvalue=1.0)
     return stats.logrank(x=a, y=b)
 
 

@@ -56,7 +56,7 @@ def subjects():
     """The runs whose censuses the book shows, by kind: {kind: list of runs}."""
     return {
         "well trained": few(runs_of("reference")),
-        "half trained": few(half_trained(), 1),
+        "half trained": few(half_trained()),
         "one layer": few(runs_of("one layer"), 1),
         "nearly right": [run for arm, seed in NEARLY_RIGHT for run in runs_of(arm, [seed])],
     }

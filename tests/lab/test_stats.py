@@ -281,7 +281,6 @@ def test_percent_interval_rounds_outwards():
         (lambda: kaplan_meier([], []), ValueError, "at least 1"),
         (lambda: kaplan_meier([1, math.inf], [False, True]), ValueError, "last one observed"),
         (lambda: kaplan_meier([1, 2], [0, 1]), TypeError, "True (the event was not seen)"),
-        (lambda: logrank([1], [True], [2], [True]), ValueError, "at least one event"),
         (lambda: logrank([1], [False], [2], [1]), TypeError, "censored_b"),
         (
             lambda: logrank_permutation(range(20), [False] * 20, range(20), [False] * 20),
@@ -362,3 +361,9 @@ def test_lowest_and_highest_in_words():
     assert percent_spread([0.5, 1.0000001], 1) == "50.0 to 100.0 %"
     with pytest.raises(ValueError, match="a share"):
         percent_spread([0.5, 1.1])
+
+
+def test_without_events_nothing_speaks_for_a_difference():
+    groups = [3, 4], [True, True], [5], [True]
+    test = logrank(*groups)
+    assert (test.statistic, test.pvalue, logrank_permutation(*groups)) == (0, 1, 1)
