@@ -201,7 +201,8 @@ def test_pages_are_put_in_place_at_once_and_a_failed_build_leaves_the_old_ones(
     monkeypatch.setattr(
         build, "build_book", lambda root, edition, aside: (aside / "index.html").write_text("new")
     )
-    monkeypatch.setattr(build, "publish_notebooks", lambda *arguments: None)
+    for publish in ("publish_notebooks", "publish_laboratories"):
+        monkeypatch.setattr(build, publish, lambda *arguments: None)
     for _ in range(2):
         build.build_with_pandoc(tmp_path, "reader", output)
         assert [path.name for path in tmp_path.iterdir()] == ["_book"] and (
