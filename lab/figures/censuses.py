@@ -41,13 +41,13 @@ def draw_population(cases, n, seed, side=1000):
 
 
 def plot_error_by_kind(rates, titles):
-    """Share wrong by kind of sum, one panel per way to sort the sums; a thin line per run, a thick
-    one for their mean.
+    """Share wrong by kind of sum, one panel per way to sort the sums, one below the other; a thin
+    line per run, a thick one for their mean.
 
     rates: {way: {group of runs: (runs, kinds)}}; titles: {way: label of the horizontal axis}.
     """
     figure, axes = plt.subplots(
-        1, len(rates), figsize=(3.2 * len(rates), 3.4), sharey=True, layout="constrained"
+        len(rates), 1, figsize=(5.2, 2.6 * len(rates) + 0.5), layout="constrained"
     )
     for ax, (way, groups) in zip(axes, rates.items()):
         for i, (group, table) in enumerate(groups.items()):
@@ -62,9 +62,8 @@ def plot_error_by_kind(rates, titles):
                 linewidth=2.2,
                 label=group,
             )
-        ax.set(xlabel=titles[way], xticks=kinds, ylim=(-0.03, 1.03))
+        ax.set(xlabel=titles[way], ylabel="share wrong", xticks=kinds, ylim=(-0.03, 1.03))
         ax.yaxis.set_major_formatter("{x:.0%}")
-    axes[0].set_ylabel("share wrong")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups)
     )
@@ -131,8 +130,8 @@ def plot_designs(estimates, truth, n):
 
 
 def plot_reliability(tables, n_bins=10, fewest=1000):
-    """Share right against confidence, one panel per thing that one may be sure of; the diagonal is
-    perfect calibration.
+    """Share right against confidence, one panel per thing that one may be sure of, one below the
+    other; the diagonal is perfect calibration.
 
     tables: {panel: {group: tables of confidences, one per model}}. One line per model: models
     pooled in one bin would make the line jump where the next bin has other models in it. The area
@@ -140,7 +139,7 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
     are left out, and a line does not cross them.
     """
     figure, axes = plt.subplots(
-        1, len(tables), figsize=(3.3 * len(tables), 3.9), sharey=True, layout="constrained"
+        len(tables), 1, figsize=(4.8, 3.3 * len(tables) + 0.6), layout="constrained"
     )
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
@@ -167,10 +166,10 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
                     label=None if j else group,
                     zorder=3,
                 )
-        ax.set(title=panel, xlabel="confidence", xlim=(-0.02, 1.05), ylim=(-0.03, 1.05))
+        ax.set(xlim=(-0.02, 1.05), ylim=(-0.03, 1.05), ylabel=f"{panel}: share right")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter("{x:.0%}")
-    axes[0].set_ylabel("share right")
+    axes[-1].set_xlabel("confidence")
     legend = figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups)
     )
