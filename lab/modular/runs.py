@@ -9,7 +9,8 @@ One folder per run, `data/modular/modular-seed<seed>-<8 hex digits>` (see lab/st
     spectra.safetensors               norms by frequency of W_E and of W_L at each measured epoch,
     float16
     weights.safetensors               the final weights, float16
-    checkpoints.safetensors           some 30 epochs' weights, float16
+    checkpoints.safetensors           the embedding at some 30 epochs, all weights at eight of them,
+                                      float16
     provenance.json
 How much is kept is the caller's choice: see KEEP. The measures are taken on the float32 weights
 while they train. The key frequencies are known at the end only, so the weights of every measured
@@ -69,6 +70,7 @@ KEEP = ("history", "spectra", "weights", "checkpoints")  # each keeps what the o
 LEARNED = 0.99  # accuracy that counts as memorised (training pairs) or grokked (test pairs)
 EXPLAINED = 0.85  # a neuron whose best frequency explains this share is "explained"
 EARLY_CHECKPOINTS = (0, 100, 200, 500)
+WHOLE_CHECKPOINTS = (0, 200, 1_000, 5_000, 10_000, 15_000, 18_000)  # and the last
 TINY = {"epochs": 6, "measure_every": 2}  # see lab/scale.py
 CODE = store.code_hash(
     [Path(__file__).with_name(f"{name}.py") for name in ("model", "runs", "fourier")]
@@ -77,7 +79,7 @@ CODE = store.code_hash(
 
 @dataclass(frozen=True)
 class ModularRun:
-    """A finished run. `weights` is None and `checkpoints` empty where they were not kept."""
+    """A finished run. `weights` is None, `checkpoints` and `embeddings` empty where not kept."""
 
     config: ModularConfig
     history: pd.DataFrame  # one row per measured epoch
@@ -87,6 +89,7 @@ class ModularRun:
     spectra: dict  # "embedding", "logit_map": (rows of history, (p + 1) / 2) float32; or empty
     weights: dict
     checkpoints: dict  # epoch -> weights
+    embeddings: dict  # epoch -> W_E, (p + 1, d_model) float32; at more epochs than `checkpoints`
     provenance: dict
     origin: str  # "book" or "yours"
 
@@ -230,13 +233,18 @@ def final_measures(model, frequencies):
 
 
 def checkpoint_epochs(measured, n=25):
-    """Which of the measured epochs are kept as checkpoints: a few early ones, about n evenly
-    spaced, and the last."""
+    """Which of the measured epochs are kept: (epochs of which the embedding is, those of them of
+    which all weights are). A few early ones, about n evenly spaced, and the last; an embedding has
+    a fifteenth of the size, and what is said of many epochs is said of it."""
     last = measured[-1]
-    wanted = {*EARLY_CHECKPOINTS, *(last * i // n for i in range(1, n + 1))}
-    return sorted(
-        {min(measured, key=lambda epoch: abs(epoch - want)) for want in wanted if want <= last}
-    )
+
+    def nearest(wanted):
+        wanted = [epoch for epoch in wanted if epoch <= last]
+        return {min(measured, key=lambda epoch: abs(epoch - want)) for want in wanted}
+
+    whole = nearest({*WHOLE_CHECKPOINTS, last})
+    evenly = nearest({*EARLY_CHECKPOINTS, *(last * i // n for i in range(1, n + 1))})
+    return sorted(evenly | whole), sorted(whole)
 
 
 # -- training
@@ -420,11 +428,13 @@ class ModularTraining:
                 _half(load_file(self._snapshot(measured[-1])))
             )
         if level >= 3:
+            epochs, whole = checkpoint_epochs(measured)
             files["checkpoints.safetensors"] = tensors_to_bytes(
                 {
                     f"{epoch:06d}.{name}": value
-                    for epoch in checkpoint_epochs(measured)
+                    for epoch in epochs
                     for name, value in _half(load_file(self._snapshot(epoch))).items()
+                    if epoch in whole or name == "W_E"
                 }
             )
         return files
@@ -477,17 +487,18 @@ def read_modular(place, origin="book"):
         name.split(".")[0]: {key: value.float() for key, value in load_tensors(data).items()}
         for name, data in more.items()
     }
-    checkpoints = {}
-    for key, value in tensors.get("checkpoints", {}).items():
+    kept = {}
+    for key, value in sorted(tensors.get("checkpoints", {}).items()):
         epoch, name = key.split(".", 1)
-        checkpoints.setdefault(int(epoch), {})[name] = value
+        kept.setdefault(int(epoch), {})[name] = value
     return ModularRun(
         config,
         pd.read_csv(io.BytesIO(files["history.csv"])),
         json.loads(files["result.json"]),
         tensors.get("spectra", {}),
         tensors.get("weights"),
-        dict(sorted(checkpoints.items())),
+        {epoch: weights for epoch, weights in kept.items() if len(weights) > 1},
+        {epoch: weights["W_E"] for epoch, weights in kept.items()},
         provenance,
         origin,
     )

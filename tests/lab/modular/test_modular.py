@@ -308,6 +308,11 @@ def test_the_history_is_that_of_the_stored_checkpoints(tiny):
     assert all(
         torch.equal(tiny.weights[name], value) for name, value in tiny.checkpoints[300].items()
     )
+    assert set(tiny.checkpoints) < set(tiny.embeddings)
+    assert all(
+        torch.equal(weights["W_E"], tiny.embeddings[epoch])
+        for epoch, weights in tiny.checkpoints.items()
+    )
 
 
 def test_the_final_measures_are_those_of_the_trained_model(tiny):
@@ -378,7 +383,7 @@ def test_what_is_kept_and_how_large(tiny, tmp_path):
         "provenance.json",
         "result.json",
     ]
-    assert run.weights is None and run.checkpoints == {} and run.spectra == {}
+    assert run.weights is None and run.checkpoints == run.embeddings == run.spectra == {}
     with pytest.raises(ValueError, match="keeps no weights of the end"):
         run.model()
     with pytest.raises(ValueError, match="keeps no weights of epoch 3"):
@@ -391,8 +396,10 @@ def test_what_is_kept_and_how_large(tiny, tmp_path):
 def test_some_thirty_checkpoints_of_the_reference_run():
     config = ModularConfig()
     measured = [epoch for epoch in range(config.epochs + 1) if config.is_measured(epoch)]
-    epochs = checkpoint_epochs(measured)
+    epochs, whole = checkpoint_epochs(measured)
     assert epochs == [0, 100, 200, 500, *range(1_000, 25_001, 1_000)]
+    assert whole == [0, 200, 1_000, 5_000, 10_000, 15_000, 18_000, 25_000]
+    assert checkpoint_epochs([0, 5, 10]) == ([0, 5, 10], [0, 10])
     assert all(epoch in measured for epoch in range(0, 25_001, 100)) and measured[:3] == [0, 10, 20]
 
 
