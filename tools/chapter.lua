@@ -175,7 +175,8 @@ end
 -- Words of the glossary. An entry is a block of chapters/glossary.qmd:
 --   ::: {.entry #trm-carry words="carry"}
 --   **Carry.** The one that a column of ten or more sends to the next. @sec-why.
--- Its first use on a page is the first of: a mark, [carried]{.term of="carry"}; its name in bold; one of its `words`.
+-- Its first use on a page is the first mark, [carried]{.term of="carry"}; on a page without one, what comes first of its
+-- name in bold and its `words`.
 local GLOSSARY = "chapters/glossary.qmd"
 local NOT_HERE = { "predict", "question", "laboratory", "cell", "entry", "cell-output", "content-hidden", "content-visible" }
 
@@ -208,6 +209,7 @@ local function read_glossary()
     glossary.by_id[entry.id:gsub("^trm%-", "")] = entry
     glossary.by_name[plain(name)] = entry
     for _, phrase in ipairs(split(div.attributes.words or "", "[^,]+")) do
+      glossary.by_name[plain(phrase)] = entry
       local words = split(plain(phrase), "%S+")
       local others = glossary.by_first[words[1]] or pandoc.List({})
       others:insert({ words = words, entry = entry })
@@ -226,8 +228,8 @@ end
 local TermLinker = {}
 TermLinker.__index = TermLinker
 
-function TermLinker:link(entry, inlines)
-  if self.linked:includes(entry.id) then return nil end
+function TermLinker:link(entry, inlines, is_mark)
+  if self.linked:includes(entry.id) or (self.marked[entry.id] and not is_mark) then return nil end
   self.linked:insert(entry.id)
   local page = is_page() and self.page or ""
   return pandoc.Link(inlines, page .. "#" .. entry.id, "", pandoc.Attr("", { "term" }, { ["data-note"] = entry.note }))
@@ -261,12 +263,20 @@ function TermLinker:phrase_at(inlines, i)
   end
 end
 
-function TermLinker:marked(span)
-  local text = pandoc.utils.stringify(span)
-  local entry = self.glossary.by_id[span.attributes["of"] or ""] or self.glossary.by_name[plain(text)]
-    or self.glossary.by_id[plain(text):gsub("%s+", "-")]
-  local link = entry and self:link(entry, span.content)
+function TermLinker:entry_of(span)
+  local text = plain(pandoc.utils.stringify(span))
+  return self.glossary.by_id[span.attributes["of"] or ""] or self.glossary.by_name[text]
+    or self.glossary.by_id[(text:gsub("%s+", "-"))]
+end
+
+function TermLinker:mark(span)
+  local entry = self:entry_of(span)
+  local link = entry and self:link(entry, span.content, true)
   return link and pandoc.List({ link }) or span.content
+end
+
+local function has_mark(inlines)
+  return inlines:find_if(function(inline) return inline.t == "Span" and inline.classes:includes("term") end) ~= nil
 end
 
 function TermLinker:inlines(inlines)
@@ -276,13 +286,11 @@ function TermLinker:inlines(inlines)
     if inline.t == "Str" then
       taken, put = self:phrase_at(inlines, i)
     elseif inline.t == "Span" and inline.classes:includes("term") then
-      put = self:marked(inline)
+      put = self:mark(inline)
     elseif inline.t == "Strong" then
-      local found = #self.linked
-      inline.content = self:marks_only(inline.content)
-      local entry = #self.linked == found and self.glossary.by_name[plain(pandoc.utils.stringify(inline))]
-      local link = entry and self:link(entry, inline.content)
-      inline.content = link and { link } or inline.content
+      local entry = self.glossary.by_name[plain(pandoc.utils.stringify(inline))]
+      local link = entry and not has_mark(inline.content) and self:link(entry, inline.content)
+      inline.content = link and { link } or self:inlines(inline.content)
     elseif inline.t == "Emph" or inline.t == "Quoted" then
       inline.content = self:inlines(inline.content)
     end
@@ -290,10 +298,6 @@ function TermLinker:inlines(inlines)
     i = i + (put and taken or 1)
   end
   return made
-end
-
-function TermLinker:marks_only(inlines)
-  return inlines:walk({ Span = function(span) return span.classes:includes("term") and self:marked(span) or nil end })
 end
 
 local function is_text(div)
@@ -321,7 +325,11 @@ local function link_terms(doc)
   if not glossary then return nil end
   local file = source_file(doc.meta)
   local page = file:match("chapters/[^/]+$") and "glossary.qmd" or GLOSSARY
-  local linker = setmetatable({ glossary = glossary, page = page, linked = pandoc.List({}) }, TermLinker)
+  local linker = setmetatable({ glossary = glossary, page = page, linked = pandoc.List({}), marked = {} }, TermLinker)
+  doc:walk({ Span = function(span)
+    local entry = span.classes:includes("term") and linker:entry_of(span)
+    if entry then linker.marked[entry.id] = true end
+  end })
   if not file:match("glossary%.%a+$") then
     doc.blocks = linker:blocks(doc.blocks)
   end
