@@ -73,7 +73,7 @@ def plot_error_by_kind(rates, titles):
 def plot_miss(sizes, marks, largest=2000):
     """The probability that n random cases show no error, against n, for several error rates. sizes:
     n to mark; marks: {error rate: label}."""
-    figure, ax = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.6, 3.2), layout="constrained")
     n = np.unique(np.geomspace(1, largest, 300).round())
     for i, (rate, label) in enumerate(marks.items()):
         ax.semilogx(
@@ -82,8 +82,12 @@ def plot_miss(sizes, marks, largest=2000):
             color=COLORS[i],
             linestyle=LINES[i],
             linewidth=2,
-            label=label,
         )
+        half = np.log(0.5) / np.log1p(-rate) if rate else np.inf  # where the curve is at one half
+        if half < largest:
+            ax.text(half, 0.5, f"  {label}", color=COLORS[i], va="bottom")
+        else:  # it stays near one
+            ax.text(largest, 0.93, f"{label} ", color=COLORS[i], ha="right", va="top")
     for size in sizes:
         ax.axvline(size, color="#888888", linewidth=0.8)
         ax.text(size, 1.03, f"{size} cases", ha="center", fontsize=9)
@@ -94,7 +98,6 @@ def plot_miss(sizes, marks, largest=2000):
         xlim=(1, largest),
     )
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.legend(loc="lower left")
     return figure
 
 
