@@ -22,7 +22,7 @@ from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
 from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from lab.adders.training import sweeps
-from lab.addition import censuses, interventions
+from lab.addition import censuses, interventions, replay
 from lab.experiments import ARMS, book_configs, runs_of
 from lab.modular import runs as modular
 from lab.runs import TINY, finished_run, train_and_store
@@ -159,6 +159,15 @@ def _intervention_results():
     return [_measured(run, take, stored) for run in few(runs_of("reference"))]
 
 
+def _replay_results():
+    config = at_most(replay.REPLAYED, TINY)
+    return [_once(store.run_name(config), None, _train_replay)]
+
+
+def _train_replay(folder):
+    return replay.store_replay(folder, device=torch.device("cpu"))
+
+
 def _followed_result(label):
     name = sweeps.sweep_name(frontier.ENTRIES[label].config)
     return _once(name, None, functools.partial(_follow, label))
@@ -220,6 +229,7 @@ def experiments():
     measured = [
         Experiment("censuses", "5", "censuses", _census_results, needed),
         Experiment("interventions", "6", "interventions", _intervention_results, ("reference",)),
+        Experiment("reference, replayed", "4", "trajectories", _replay_results),
     ]
     of_modular = [
         Experiment(

@@ -304,15 +304,12 @@ def history_table(history):
     return table.assign(lr=history["lr"], seconds=[round(s, 3) for s in history["seconds"]])
 
 
-def train(config, device=DEVICE, progress=True, epochs_only=None):
+def train(config, device=DEVICE, progress=True, epochs_only=None, measure=None):
     """Train a configuration from scratch: (model, history table, ended). `epochs_only`: just the
-    first so many epochs."""
+    first so many epochs; `measure`: as in `train_model` (for both tasks: accuracy by task)."""
     model, data = new_model(config).to(device), datasets(config)
-    measure = (
-        two_tasks.accuracy_by_task(*data[2:], config.answer_start)
-        if config.task == "both"
-        else None
-    )
+    if config.task == "both":
+        measure = two_tasks.accuracy_by_task(*data[2:], config.answer_start)
     history = train_model(
         model,
         *data,

@@ -16,7 +16,8 @@ from _common import EOS, EQUALS, PLUS, VOCAB_SIZE
 from lab.stats import exact_interval
 
 __all__ = """
-    FittedRule digits_per_operand operand_digits answer_tokens sum_by_regression
+    FittedRule digits_per_operand operand_digits answer_tokens regression_of_sum
+    regression_of_digits logits_of_digits sum_by_regression
     digits_by_regression digits_by_logistic digits_by_bigram answers_of_nearest_neighbour
     fit_all_baselines comparison_table bigram_probabilities oracle_probabilities loss_per_target
 """.split()
@@ -70,9 +71,11 @@ def _with_end(digits):
 def _indicators(labels, train_labels):
     """One 0/1 column per label and position, as a sparse matrix; the labels are those of the
     training sums."""
-    return (
-        OneHotEncoder(handle_unknown="ignore", dtype=np.float64).fit(train_labels).transform(labels)
-    )
+    return _encoder(train_labels).transform(labels)
+
+
+def _encoder(labels):
+    return OneHotEncoder(handle_unknown="ignore", dtype=np.float64).fit(labels)
 
 
 def _column_pairs(digits):
@@ -86,6 +89,39 @@ def _column_pairs(digits):
 # --------------------------------------------------------------------------------------------------
 
 
+def _sums(Y):
+    """The sum of each row, one number: targets (N, 3 n + 3) -> (N,)."""
+    n = digits_per_operand(Y)
+    return answer_tokens(Y)[:, : n + 1] @ 10 ** np.arange(n + 1)  # ones first
+
+
+def regression_of_sum(X, Y):
+    """Least squares of the sum, one number, on the operand digits as numbers: the fitted model."""
+    return LinearRegression().fit(operand_digits(X), _sums(Y))
+
+
+def regression_of_digits(X, Y):
+    """Least squares of each answer digit, as a number, on the operand digits as numbers: the fitted
+    model, with n + 1 outputs, ones first."""
+    return LinearRegression().fit(
+        operand_digits(X), answer_tokens(Y)[:, : digits_per_operand(X) + 1]
+    )
+
+
+def logits_of_digits(X, Y, pairs=False):
+    """A multinomial logit of each answer digit, see `digits_by_logistic`: (encoder, models).
+
+    encoder: operand digits, or pairs of them, to indicator columns; models: n + 1 of them, ones
+    first.
+    """
+    digits = operand_digits(X)
+    labels = _column_pairs(digits) if pairs else digits
+    encoder = _encoder(labels)
+    features = encoder.transform(labels)
+    answers = answer_tokens(Y)[:, : digits_per_operand(X) + 1]
+    return encoder, [LogisticRegression(max_iter=500).fit(features, each) for each in answers.T]
+
+
 def sum_by_regression(train_X, train_Y, test_X, as_labels=False):
     """Least squares of the sum, one number, on the operand digits as numbers, or as labels
     (indicator columns).
@@ -94,12 +130,12 @@ def sum_by_regression(train_X, train_Y, test_X, as_labels=False):
     """
     n = digits_per_operand(train_X)
     train, test = operand_digits(train_X), operand_digits(test_X)
-    total = answer_tokens(train_Y)[:, : n + 1] @ 10 ** np.arange(n + 1)  # ones first
-    numbers = 2 * n + 1
     if as_labels:
-        train, test = _indicators(train, train), _indicators(test, train)
         numbers = 2 * n * 9 + 1  # one level of each digit is the baseline
-    fitted = LinearRegression().fit(train, total)
+        fitted = LinearRegression().fit(_indicators(train, train), _sums(train_Y))
+        test = _indicators(test, train)
+    else:
+        numbers, fitted = 2 * n + 1, regression_of_sum(train_X, train_Y)
     sums = np.rint(fitted.predict(test)).clip(0, 2 * (10**n - 1)).astype(np.int64)
     digits = sums[:, None] // 10 ** np.arange(n + 1) % 10
     return FittedRule(
@@ -115,7 +151,7 @@ def digits_by_regression(train_X, train_Y, test_X):
     """Least squares of each answer digit, as a number, on the operand digits as numbers; rounded to
     0..9."""
     n = digits_per_operand(train_X)
-    fitted = LinearRegression().fit(operand_digits(train_X), answer_tokens(train_Y)[:, : n + 1])
+    fitted = regression_of_digits(train_X, train_Y)
     digits = np.rint(fitted.predict(operand_digits(test_X))).clip(0, 9)
     return FittedRule(
         "linear regression per digit",
@@ -135,16 +171,13 @@ def digits_by_logistic(train_X, train_Y, test_X, pairs=False):
     determined.
     """
     n = digits_per_operand(train_X)
-    train, test = operand_digits(train_X), operand_digits(test_X)
-    if pairs:
-        train, test = _column_pairs(train), _column_pairs(test)
-    features, test_features = _indicators(train, train), _indicators(test, train)
-    columns, numbers = [], 0
-    for labels in answer_tokens(train_Y)[:, : n + 1].T:
-        fitted = LogisticRegression(max_iter=500).fit(features, labels)
-        columns.append(fitted.predict(test_features))
-        # Free ones: one level of each factor, and one class, is the baseline.
-        numbers += (features.shape[1] - train.shape[1] + 1) * (len(fitted.classes_) - 1)
+    encoder, models = logits_of_digits(train_X, train_Y, pairs)
+    test = operand_digits(test_X)
+    features = encoder.transform(_column_pairs(test) if pairs else test)
+    columns = [fitted.predict(features) for fitted in models]
+    # Free ones: one level of each factor, and one class, is the baseline.
+    free = features.shape[1] - (n if pairs else 2 * n) + 1
+    numbers = sum(free * (len(fitted.classes_) - 1) for fitted in models)
     name = "logistic per digit, column pairs" if pairs else "logistic per digit"
     return FittedRule(name, "labels", "a label", numbers, _with_end(np.stack(columns, axis=1)))
 

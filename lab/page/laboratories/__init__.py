@@ -101,7 +101,61 @@ def census_data():
     return {"models": models, "note": _hashes(runs.values())}
 
 
-LABORATORIES = {"adder": adder_data, "census": census_data}
+def _numbers(values):
+    """Float64 numbers, little-endian, in base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode()
+
+
+def regression_data():
+    """The rules of chapter 1, fitted to its 50,000 training sums."""
+    from _common import EOS, EQUALS, PLUS, addition_floor, make_addition_dataset
+    from lab.addition.baselines import (
+        bigram_probabilities,
+        logits_of_digits,
+        regression_of_digits,
+        regression_of_sum,
+    )
+
+    X, Y = make_addition_dataset(50_000, seed=42)
+
+    def straight(fitted):
+        return {
+            "weights": _numbers(np.atleast_2d(fitted.coef_)),
+            "intercept": np.atleast_1d(fitted.intercept_).tolist(),
+        }
+
+    def columns(pairs):
+        encoder, models = logits_of_digits(X, Y, pairs)
+        width = 100 if pairs else 10  # every level stands in its place, so that pages need no table
+        where = np.concatenate(
+            [width * k + levels.astype(int) for k, levels in enumerate(encoder.categories_)]
+        )
+        made = []
+        for fitted in models:
+            weights = np.zeros((len(fitted.coef_), width * len(encoder.categories_)))
+            weights[:, where] = fitted.coef_
+            made.append(
+                {
+                    "weights": _numbers(weights),
+                    "intercept": fitted.intercept_.tolist(),
+                    "classes": fitted.classes_.tolist(),
+                }
+            )
+        return made
+
+    return {
+        "sum": straight(regression_of_sum(X, Y)),
+        "digits": straight(regression_of_digits(X, Y)),
+        "logit": columns(pairs=False),
+        "pairs": columns(pairs=True),
+        "bigram": bigram_probabilities(X, Y).tolist(),
+        "floor": addition_floor(),
+        "tokens": {"plus": PLUS, "equals": EQUALS, "eos": EOS},
+        "note": f"The rules are those of the chapter, fitted to its {len(X):,} training sums.",
+    }
+
+
+LABORATORIES = {"adder": adder_data, "census": census_data, "regression": regression_data}
 
 
 def write_laboratories(names, folder):
