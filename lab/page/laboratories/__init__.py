@@ -221,7 +221,38 @@ def eight_data():
     }
 
 
-LABORATORIES = {"adder": adder_data, "census": census_data, "eight": eight_data}
+def circle_data():
+    """Chapter 8's run by epoch, another start beside it; half precision, as they are stored."""
+    from lab.modular.runs import runs_of_arm
+
+    def half(tensor):
+        return base64.b64encode(tensor.half().numpy().astype("<f2").tobytes()).decode()
+
+    [run], other = runs_of_arm("reference"), runs_of_arm("replicas")[0]
+    config = run.config
+    return {
+        "config": {name: getattr(config, name) for name in ("p", "d_model", "n_heads", "d_mlp")},
+        "name": f"seed {config.seed}",
+        "keys": run.key_frequencies,
+        "epochs": [
+            {"epoch": epoch, "embedding": half(run.checkpoints[epoch]["W_E"][: config.p])}
+            for epoch in sorted(run.checkpoints)
+        ],
+        "other": {
+            "name": f"seed {other.config.seed} at its end",
+            "embedding": half(other.weights["W_E"][: config.p]),
+        },
+        "weights": {name: half(value) for name, value in run.weights.items()},
+        "note": _hashes([run, other]) + " They have half precision.",
+    }
+
+
+LABORATORIES = {
+    "adder": adder_data,
+    "census": census_data,
+    "eight": eight_data,
+    "circle": circle_data,
+}
 
 
 def write_laboratories(names, folder):
