@@ -140,7 +140,7 @@ bookLaboratories.circle = function (root, data, reset) {
   const frequencies = element("input", { type: "text", value: settings.frequencies, size: 20 });
   const said = element("p", { className: "said", role: "status" });
   const result = element("p", { className: "said", role: "status" });
-  const pictures = element("div", { className: "fields" });
+  const pictures = element("div", { className: "pair" });
   const progress = element("progress", { max: p * p, value: 0, hidden: true, "aria-label": "Pairs done" });
   const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
   const stop = button("Stop", () => { running += 1; });
@@ -173,7 +173,7 @@ bookLaboratories.circle = function (root, data, reset) {
   function show() {
     const now = tables[epoch.value];
     epoch.setAttribute("aria-valuetext", now.name);
-    said.textContent = `${data.name}, ${now.name}, beside ${other.name}. Frequency ${k.value} has ${percent(spectrum(now.table)[k.value - 1])} ` +
+    said.textContent = `The run with ${data.name}, ${now.name}, beside ${other.name}. Frequency ${k.value} has ${percent(spectrum(now.table)[k.value - 1])} ` +
       `and ${percent(spectrum(other.table)[k.value - 1])} of their embeddings.`;
     pictures.replaceChildren(picture(now), picture(other));
     keep();
