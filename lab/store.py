@@ -198,7 +198,7 @@ def read_run(place, config_class):
         )
     return StoredRun(
         config,
-        pd.read_csv(io.BytesIO(contents["history.csv"])),
+        pd.read_csv(io.BytesIO(contents["history.csv"]), float_precision="round_trip"),
         load_tensors(contents["weights.safetensors"]),
         provenance,
         place,

@@ -576,7 +576,10 @@ def stored_interventions(run, folder):
     contents, provenance = store.read_folder(place, tuple(f"{name}.csv" for name in TABLES))
     if provenance.get("weights") != run.provenance["files"]["weights.safetensors"]:
         return None
-    return {name: pd.read_csv(StringIO(contents[f"{name}.csv"].decode())) for name in TABLES}
+    return {
+        name: pd.read_csv(StringIO(contents[f"{name}.csv"].decode()), float_precision="round_trip")
+        for name in TABLES
+    }
 
 
 def store_interventions(run, folder):

@@ -493,7 +493,7 @@ def read_modular(place, origin="book"):
         kept.setdefault(int(epoch), {})[name] = value
     return ModularRun(
         config,
-        pd.read_csv(io.BytesIO(files["history.csv"])),
+        pd.read_csv(io.BytesIO(files["history.csv"]), float_precision="round_trip"),
         json.loads(files["result.json"]),
         tensors.get("spectra", {}),
         tensors.get("weights"),

@@ -297,7 +297,7 @@ def followed(label, progress=True):
         if not (folder / name).exists():
             return None
         files, provenance = store.read_folder(folder / name, ("trajectories.csv",))
-        table = pd.read_csv(io.BytesIO(files["trajectories.csv"]))
+        table = pd.read_csv(io.BytesIO(files["trajectories.csv"]), float_precision="round_trip")
         return (table, provenance) if set(table["seed"]) == set(FOLLOWED[label]) else None
 
     wanted = Wanted(

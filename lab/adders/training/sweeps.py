@@ -299,7 +299,10 @@ def read_sweep_folder(place):
             f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
             f"{store.remedy_for(place)}"
         )
-    tables = [pd.read_csv(io.BytesIO(files[name])) for name in ("outcomes.csv", "history.csv")]
+    tables = [
+        pd.read_csv(io.BytesIO(files[name]), float_precision="round_trip")
+        for name in ("outcomes.csv", "history.csv")
+    ]
     return Sweep(config, *tables, load_tensors(files["weights.safetensors"]), provenance, place)
 
 

@@ -101,7 +101,7 @@ def census_data():
     return {"models": models, "note": _hashes(runs.values())}
 
 
-def _numbers(values):
+def _floats(values):
     """Float64 numbers, little-endian, in base64."""
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode()
 
@@ -120,7 +120,7 @@ def regression_data():
 
     def straight(fitted):
         return {
-            "weights": _numbers(np.atleast_2d(fitted.coef_)),
+            "weights": _floats(np.atleast_2d(fitted.coef_)),
             "intercept": np.atleast_1d(fitted.intercept_).tolist(),
         }
 
@@ -136,7 +136,7 @@ def regression_data():
             weights[:, where] = fitted.coef_
             made.append(
                 {
-                    "weights": _numbers(weights),
+                    "weights": _floats(weights),
                     "intercept": fitted.intercept_.tolist(),
                     "classes": fitted.classes_.tolist(),
                 }
@@ -155,7 +155,159 @@ def regression_data():
     }
 
 
-LABORATORIES = {"adder": adder_data, "census": census_data, "regression": regression_data}
+def _numbers(model):
+    """The learned numbers of a rotary adder of 8 or 9, in the order of eight.js: a list."""
+    parts = dict(model.named_parameters())
+    order = ("arc", "S", "phi", "write", "W_1", "W_2", "H")
+    return [value for name in order for value in parts[name].detach().flatten().tolist()]
+
+
+def eight_data():
+    """The designs of 8 and 9 numbers: starts and ends of stored seeds, sums to try, the recipe."""
+    from lab.adders.fragility import demanding_pairs, fragility
+    from lab.adders.studies.frontier import ENTRIES, first_perfect
+    from lab.adders.studies.generic_starts import GENERIC
+    from lab.adders.ten_digits import VALIDATION_SEEDS, stratified_pairs
+
+    entries = {
+        "8, known start": ENTRIES["8"],
+        "8, random start": GENERIC["8, flat"],
+        "9, known start": ENTRIES["9"],
+        "9, random start": ENTRIES["9, random start"],
+    }
+    sweeps = {name: entry.sweep() for name, entry in entries.items()}
+    hard = demanding_pairs(100, seed=3)
+    presets, seed = [], 100
+    for name, sweep in sweeps.items():
+        config, trained = sweep.config.model, sweep.model(seed)
+        right = bool(sweep.successes[list(sweep.outcomes["seed"]).index(seed)])
+        intervals = None
+        if right:
+            learned = {n for n, _ in trained.named_parameters()}
+            names = [
+                n if p.numel() == 1 else f"{n}[{i}]"
+                for n, p in trained.named_parameters()
+                for i in range(p.numel())
+            ]
+            table = fragility(trained, *hard, names=names).set_index("name")
+            order = [
+                n
+                for tensor in ("arc", "S", "phi", "write", "W_1", "W_2", "H")
+                for n in names
+                if n.partition("[")[0] == tensor and tensor in learned
+            ]
+            intervals = [
+                [x if np.isfinite(x) else None for x in table.loc[n, ["low", "high"]]]
+                for n in order
+            ]
+        presets.append(
+            {
+                "name": f"{name}, trained",
+                "numbers": _numbers(trained),
+                "intervals": intervals,
+            }
+        )
+        presets.append(
+            {
+                "name": f"{name}, untrained",
+                "numbers": _numbers(config.build(seed)),
+                "intervals": None,
+            }
+        )
+    a, b, ripple = stratified_pairs(10, VALIDATION_SEEDS["ripple"])
+    pairs = np.stack([a.numpy(), b.numpy()], 1)
+    model, recipe = sweeps["8, known start"].model(seed), sweeps["8, known start"].config.recipe
+    factors = dict(recipe.lr_factors)
+    names = {
+        "arc": "first angle (radians)",
+        "stride": "stride of the arc (radians a digit)",
+        "S": "size of the wave",
+        "phi": "crest of the wave (tokens back)",
+        "write": "what attention writes",
+        "W_1": "steepness of the step",
+        "W_2": "height of the step",
+        "H0": "head, first dimension",
+        "H1": "head, last dimension",
+    }
+    all_numbers = np.array([[np.nan] * (9 - len(p["numbers"])) + p["numbers"] for p in presets])
+    reach = 0.5 * np.nanmax(np.abs(all_numbers), axis=0)
+    ranges = np.stack([np.nanmin(all_numbers, 0) - reach, np.nanmax(all_numbers, 0) + reach], 1)
+    own_seeds = range(200, 300)
+    return {
+        "presets": presets,
+        "names": list(names.values()),
+        "ranges": ranges.tolist(),
+        "strata": [{"ripple": k, "pairs": pairs[ripple.numpy() == k].tolist()} for k in range(10)],
+        "demanding": np.stack([x.numpy() for x in hard], 1).tolist(),
+        "seeds": [own_seeds[0], own_seeds[-1]],
+        "starts": [
+            {
+                "name": name,
+                "numbers": [_numbers(entries[name].config.model.build(s)) for s in own_seeds],
+                "times": [[int(t), bool(c)] for t, c in zip(*first_perfect(sweeps[name]))],
+            }
+            for name in ("8, known start", "8, random start")
+        ],
+        "lags": [
+            {"lag": 10, "what": "the second number's own column"},
+            {"lag": 11, "what": "its previous column"},
+            {"lag": 21, "what": "the first number's own column"},
+            {"lag": 22, "what": "its previous column"},
+            {"lag": 0, "what": "the digit just written"},
+        ],
+        "recipe": {
+            key: getattr(recipe, key)
+            for key in (
+                "steps batch_size lr final_lr warmup_steps clip carry_share nines_share"
+                " nines_chance evaluate_every"
+            ).split()
+        },
+        "factors": [factors.get(name, 1.0) for name in "arc S phi write W_1 W_2 H H".split()],
+        "window": model.config.window,
+        "period": float(model.period),
+        "eps": float(model.eps),
+        "radius": float(model.A),
+        "note": f"The numbers are those of seed {seed} of the stored sweeps (checksums "
+        + ", ".join(
+            s.provenance["files"]["weights.safetensors"].split(":")[-1][:8] for s in sweeps.values()
+        )
+        + ").",
+    }
+
+
+def circle_data():
+    """Chapter 8's run by epoch, another start beside it; half precision, as they are stored."""
+    from lab.modular.runs import runs_of_arm
+
+    def half(tensor):
+        return base64.b64encode(tensor.half().numpy().astype("<f2").tobytes()).decode()
+
+    [run], other = runs_of_arm("reference"), runs_of_arm("replicas")[0]
+    config = run.config
+    return {
+        "config": {name: getattr(config, name) for name in ("p", "d_model", "n_heads", "d_mlp")},
+        "name": f"seed {config.seed}",
+        "keys": run.key_frequencies,
+        "epochs": [
+            {"epoch": epoch, "embedding": half(run.checkpoints[epoch]["W_E"][: config.p])}
+            for epoch in sorted(run.checkpoints)
+        ],
+        "other": {
+            "name": f"seed {other.config.seed} at its end",
+            "embedding": half(other.weights["W_E"][: config.p]),
+        },
+        "weights": {name: half(value) for name, value in run.weights.items()},
+        "note": _hashes([run, other]) + " They have half precision.",
+    }
+
+
+LABORATORIES = {
+    "adder": adder_data,
+    "census": census_data,
+    "regression": regression_data,
+    "eight": eight_data,
+    "circle": circle_data,
+}
 
 
 def write_laboratories(names, folder):

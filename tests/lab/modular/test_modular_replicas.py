@@ -64,7 +64,7 @@ def made_up(seed, circuit=300, whole=600, grokked=700, gini=0.5, **settings):
     norms[:, 2] = 2.0
     result = {"ended": "finished", "key_frequencies": [2, 5], "final": FINAL}
     return ModularRun(
-        config, history, result, {"embedding": norms, "logit_map": norms}, None, {}, {}, "book"
+        config, history, result, {"embedding": norms, "logit_map": norms}, None, {}, {}, {}, "book"
     )
 
 

@@ -1,0 +1,209 @@
+// The circle: the spectrum of the embedding by epoch, and what becomes of all pairs without some frequencies.
+bookLaboratories.circle = function (root, data, reset) {
+  "use strict";
+  const { bytes, choice, drawing, element, field, inSlices, percent, settingsOf } = bookLaboratories;
+  const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
+  const [E, K] = [D / H, (p - 1) / 2];
+  const settings = settingsOf(root.id, { epoch: data.epochs.length - 1, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
+
+  /** Half-precision numbers as they are stored. */
+  function halves(base64) {
+    const raw = new Uint16Array(bytes(base64).buffer);
+    return Float64Array.from(raw, (h) => {
+      const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
+      return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
+    });
+  }
+
+  function waves(k) {
+    const turn = (2 * Math.PI * k) / p;
+    return [Math.cos, Math.sin].map((wave) => Float64Array.from({ length: p }, (_, x) => wave(turn * x)));
+  }
+
+  /** What of a table (p x width) is a cosine and a sine of frequency k: two vectors. */
+  function project(table, width, k) {
+    return waves(k).map((wave) => {
+      const sum = new Float64Array(width);
+      for (let x = 0; x < p; x += 1) for (let i = 0; i < width; i += 1) sum[i] += wave[x] * table[x * width + i];
+      return sum;
+    });
+  }
+
+  const square = (v) => v.reduce((sum, value) => sum + value * value, 0);
+
+  /** The share of each frequency 1 ... K in the squares of a table, its mean aside. */
+  function spectrum(table) {
+    const power = Array.from({ length: K }, (_, i) => project(table, D, i + 1).reduce((sum, v) => sum + square(v), 0));
+    const total = power.reduce((sum, value) => sum + value, 0);
+    return power.map((value) => value / total);
+  }
+
+  function circle(table, k) {
+    const [u, v] = project(table, D, k);
+    const along = (axis) => Array.from({ length: p }, (_, x) => {
+      let sum = 0;
+      for (let i = 0; i < D; i += 1) sum += table[x * D + i] * axis[i];
+      return sum / Math.sqrt(square(axis));
+    });
+    return [along(u), along(v)];
+  }
+
+  /** All logits (p x p x p) of the trained network, slice by slice: see neurons_and_logits in lab/modular/model.py. */
+  class Network {
+    constructor(weights) {
+      const w = Object.fromEntries(Object.entries(weights).map(([name, value]) => [name, halves(value)]));
+      this.logits = new Float32Array(p * p * p);
+      const stream = (token, place) => Float64Array.from({ length: D }, (_, i) => w.W_E[token * D + i] + w.W_pos[place * D + i]);
+      const streams = [0, 1].map((place) => Array.from({ length: p }, (_, x) => stream(x, place)));
+      const last = stream(p, 2);
+      const times = (x, matrix, columns, offset = 0) => {
+        const y = new Float64Array(columns);
+        x.forEach((value, i) => { for (let j = 0; j < columns; j += 1) y[j] += value * matrix[offset + i * columns + j]; });
+        return y;
+      };
+      const heads = Array.from({ length: H }, (_, h) => h);
+      const queries = heads.map((h) => times(last, w.W_Q, E, h * D * E));
+      const seen = (x) => heads.map((h) => {
+        const key = times(x, w.W_K, E, h * D * E);
+        const written = times(times(x, w.W_V, E, h * D * E), w.W_O, D, h * E * D);
+        return { score: queries[h].reduce((sum, q, i) => sum + q * key[i], 0) / Math.sqrt(E),
+          neurons: times(written, w.W_in, M), logits: times(written, w.W_U, p) };
+      });
+      this.seen = [...streams.map((each) => each.map(seen)), [seen(last)]];
+      this.own = { neurons: times(last, w.W_in, M), logits: times(last, w.W_U, p) };
+      this.out = Array.from({ length: M }, (_, m) => times(w.W_out.subarray(m * D, (m + 1) * D), w.W_U, p));
+    }
+
+    pair(a, b) {
+      const [neurons, logits] = [Float64Array.from(this.own.neurons), Float64Array.from(this.own.logits)];
+      for (let h = 0; h < H; h += 1) {
+        const parts = [this.seen[0][a][h], this.seen[1][b][h], this.seen[2][0][h]];
+        const top = Math.max(...parts.map((part) => part.score));
+        const powers = parts.map((part) => Math.exp(part.score - top));
+        const total = powers[0] + powers[1] + powers[2];
+        parts.forEach((part, i) => {
+          const weight = powers[i] / total;
+          for (let m = 0; m < M; m += 1) neurons[m] += weight * part.neurons[m];
+          for (let c = 0; c < p; c += 1) logits[c] += weight * part.logits[c];
+        });
+      }
+      for (let m = 0; m < M; m += 1) {
+        if (neurons[m] <= 0) continue;
+        const row = this.out[m];
+        for (let c = 0; c < p; c += 1) logits[c] += neurons[m] * row[c];
+      }
+      this.logits.set(logits, (a * p + b) * p);
+    }
+
+    /** The mean logits of the pairs of each sum, (p x p). */
+    bySum() {
+      const mean = new Float64Array(p * p);
+      for (let a = 0; a < p; a += 1) for (let b = 0; b < p; b += 1) {
+        for (let c = 0; c < p; c += 1) mean[((a + b) % p) * p + c] += this.logits[(a * p + b) * p + c] / p;
+      }
+      return mean;
+    }
+
+    /** How many of all pairs are right with these frequencies' waves of a + b removed, or with only them and the constant. */
+    right(mode, frequencies) {
+      const mean = this.bySum();
+      const part = new Float64Array(p * p);
+      for (const k of frequencies) {
+        const projected = project(mean, p, k);
+        waves(k).forEach((wave, i) => {
+          for (let s = 0; s < p; s += 1) for (let c = 0; c < p; c += 1) part[s * p + c] += (2 / p) * wave[s] * projected[i][c];
+        });
+      }
+      const constant = new Float64Array(p);
+      for (let s = 0; s < p; s += 1) for (let c = 0; c < p; c += 1) constant[c] += mean[s * p + c] / p;
+      let count = 0;
+      for (let a = 0; a < p; a += 1) for (let b = 0; b < p; b += 1) {
+        const s = (a + b) % p;
+        let [best, top] = [0, -Infinity];
+        for (let c = 0; c < p; c += 1) {
+          const value = mode === "keep" ? constant[c] + part[s * p + c] : this.logits[(a * p + b) * p + c] - part[s * p + c];
+          if (value > top) [best, top] = [c, value];
+        }
+        count += best === s;
+      }
+      return count;
+    }
+  }
+
+  bookLaboratories.circleParts = { Network, circle, halves, spectrum };
+
+  const tables = data.epochs.map((each) => ({ name: `epoch ${each.epoch.toLocaleString("en")}`, table: halves(each.embedding) }));
+  const other = { name: data.other.name, table: halves(data.other.embedding) };
+  const epoch = element("input", { type: "range", min: 0, max: tables.length - 1, step: 1, value: settings.epoch });
+  const k = choice(Array.from({ length: K }, (_, i) => [i + 1, i + 1]), settings.k);
+  const mode = choice([["remove", "remove these"], ["keep", "keep only these"]], settings.mode);
+  const frequencies = element("input", { type: "text", value: settings.frequencies, size: 20 });
+  const said = element("p", { className: "said", role: "status" });
+  const result = element("p", { className: "said", role: "status" });
+  const pictures = element("div", { className: "pair" });
+  const progress = element("progress", { max: p * p, value: 0, hidden: true, "aria-label": "Pairs done" });
+  const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
+  const stop = button("Stop", () => { running += 1; });
+  stop.hidden = true;
+  let [running, network] = [0, null];
+
+  function picture({ name, table }) {
+    const [shares, [x, y], size] = [spectrum(table), circle(table, Number(k.value)), 220];
+    const reach = Math.max(...x.map(Math.abs), ...y.map(Math.abs)) * 1.1 || 1;
+    const tops = shares.map((share, i) => [share, i + 1]).sort((one, two) => two[0] - one[0]).slice(0, 5);
+    const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}`;
+    const highest = Math.max(...shares);
+    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img",
+      "aria-label": `${words}. Below, the ${p} numbers in the plane of frequency ${k.value}, which has ${percent(shares[k.value - 1])}.` },
+    ...shares.map((share, i) => drawing("rect", { x: 5 + i * 3.7, y: 90 - (80 * share) / highest, width: 2.6, height: (80 * share) / highest,
+      class: "column", ...(i + 1 === Number(k.value) ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
+    drawing("line", { x1: 4, x2: 214, y1: 90, y2: 90, class: "axis" }),
+    ...x.map((value, i) => drawing("circle", { cx: size / 2 + (value / reach) * 100, cy: 215 - (y[i] / reach) * 100, r: 2.5, class: "holds" }))),
+    element("figcaption", {}, words));
+  }
+
+  function chosen() {
+    return [...new Set(frequencies.value.split(/[^0-9]+/).filter(Boolean).map(Number))].filter((each) => each >= 1 && each <= K);
+  }
+
+  function keep() {
+    settings.keep({ epoch: epoch.value, k: k.value, mode: mode.value, frequencies: frequencies.value });
+  }
+
+  function show() {
+    const now = tables[epoch.value];
+    epoch.setAttribute("aria-valuetext", now.name);
+    said.textContent = `The run with ${data.name}, ${now.name}, beside ${other.name}. Frequency ${k.value} has ${percent(spectrum(now.table)[k.value - 1])} ` +
+      `and ${percent(spectrum(other.table)[k.value - 1])} of their embeddings.`;
+    pictures.replaceChildren(picture(now), picture(other));
+    keep();
+  }
+
+  async function cut() {
+    const mine = (running += 1);
+    result.textContent = "";
+    if (!network) {
+      const made = new Network(data.weights);
+      stop.hidden = progress.hidden = false;
+      const done = await inSlices(p * p, (i) => made.pair(Math.floor(i / p), i % p), (i) => { progress.value = i; }, () => running !== mine);
+      stop.hidden = progress.hidden = true;
+      if (done < p * p) { result.textContent = `Stopped after ${done.toLocaleString("en")} pairs: no answer.`; return; }
+      network = made;
+    }
+    const right = network.right(mode.value, chosen());
+    result.textContent = `${mode.value === "keep" ? "With only" : "Without"} ${chosen().join(", ") || "any"}: ${right.toLocaleString("en")} of ` +
+      `${(p * p).toLocaleString("en")} pairs are right (${percent(right / p ** 2)}).`;
+  }
+
+  epoch.addEventListener("input", show);
+  k.addEventListener("change", show);
+  for (const control of [mode, frequencies]) control.addEventListener("change", () => { running += 1; result.textContent = ""; keep(); });
+  root.append(
+    element("p", { className: "lab-title" }, "Laboratory: the circle"),
+    element("div", { className: "fields" }, field("Epoch", epoch), field("Plane of frequency", k), button("Reset", reset)), said, pictures,
+    element("div", { className: "fields" }, field("In the trained network's logits", mode), field("Frequencies", frequencies),
+      button("Ask all pairs", cut), stop, progress), result,
+    element("p", { className: "lab-note" }, `Above: shares of the frequencies 1 to ${K}; below: the numbers 0 to ${p - 1} in one plane. ` +
+      `Removed or kept are waves of a + b, and the constant stays. ${data.note}`));
+  show();
+};

@@ -1,0 +1,382 @@
+// Eight and nine numbers: every number of a small adder under a slider, and its training run in the page.
+bookLaboratories.eight = function (root, data, reset) {
+  "use strict";
+  const { chance, choice, drawing, element, field, inSlices, place, settingsOf, table } = bookLaboratories;
+  const [WINDOW, ROWS, FIRST_ROW] = [data.window, 11, 22];
+  const [WIDTH, HEIGHT] = [440, 200];
+  const settings = settingsOf(root.id, { preset: 0, seed: data.seeds[0], numbers: "" });
+  const recipe = data.recipe;
+
+  // -- The model: see lab/adders/models/rotary_adder.py; w holds [first angle,] stride, S, phi, write, up, down, two of the head
+
+  /** A sum's 34 tokens: a zero, both operands and their marks, the sum; all ones first. */
+  function tokensOf(a, b) {
+    const digits = (n, width) => Array.from({ length: width }, (_, k) => place(n, k));
+    return Uint8Array.from([0, ...digits(a, 10), 0, ...digits(b, 10), 0, ...digits(a + b, 11)]);
+  }
+
+  function named(w) {
+    const rest = w.length === 9 ? w.slice(1) : w;
+    const [stride, S, phi, write, up, down, h0, h1] = rest;
+    return { first: w.length === 9 ? w[0] : -4.5 * stride, stride, S, phi, write, up, down, h0, h1 };
+  }
+
+  function shared(w) {
+    const m = named(w);
+    const angles = Array.from({ length: 10 }, (_, d) => m.first + m.stride * d);
+    const turn = (2 * Math.PI) / data.period;
+    const scores = Array.from({ length: WINDOW }, (_, lag) => m.S * Math.cos(turn * (lag - m.phi)));
+    const top = Math.max(...scores);
+    const powers = scores.map((score) => Math.exp(score - top));
+    const total = powers.reduce((sum, power) => sum + power, 0);
+    return { m, turn, cos: angles.map(Math.cos), sin: angles.map(Math.sin), weights: powers.map((power) => power / total) };
+  }
+
+  const logits = new Float64Array(10);
+  /** One row of one sum; fills `logits` and returns what was computed on the way. */
+  function row({ m, cos, sin, weights }, tokens, at) {
+    const norm = 1 / Math.sqrt(1 + data.eps);
+    let received = 0;
+    for (let lag = 0; lag < WINDOW; lag += 1) received += weights[lag] * sin[tokens[at - lag]];
+    received *= Math.SQRT2 * norm;
+    const [c, y] = [Math.SQRT2 * cos[tokens[at]], Math.SQRT2 * sin[tokens[at]] + m.write * received];
+    const q = 1 / Math.sqrt((c * c + y * y) / 2 + data.eps);
+    const t = Math.tanh(m.up * y * q);
+    const y2 = y + m.down * t;
+    const q2 = 1 / Math.sqrt((c * c + y2 * y2) / 2 + data.eps);
+    const [z0, z1] = [m.h0 * c * q2, m.h1 * y2 * q2];
+    for (let d = 0; d < 10; d += 1) logits[d] = data.radius * (z0 * cos[d] + z1 * sin[d]);
+    return { norm, received, c, y, q, t, y2, q2, z0, z1 };
+  }
+
+  function logitsOf(w, tokens) {
+    const s = shared(w);
+    return Array.from({ length: ROWS }, (_, i) => { row(s, tokens, FIRST_ROW + i); return [...logits]; });
+  }
+
+  function likeliest() {
+    let best = 0;
+    for (let d = 1; d < 10; d += 1) if (logits[d] > logits[best]) best = d;
+    return best;
+  }
+
+  /** Which digits are wrong, the right ones before them: per sum one array of 11. */
+  function wrongDigits(w, sums) {
+    const s = shared(w);
+    return sums.map((tokens) => Array.from({ length: ROWS }, (_, i) => {
+      row(s, tokens, FIRST_ROW + i);
+      return likeliest() !== tokens[FIRST_ROW + i + 1];
+    }));
+  }
+
+  function adds(w, sums) {
+    const s = shared(w);
+    return sums.every((tokens) => {
+      for (let i = 0; i < ROWS; i += 1) {
+        row(s, tokens, FIRST_ROW + i);
+        if (likeliest() !== tokens[FIRST_ROW + i + 1]) return false;
+      }
+      return true;
+    });
+  }
+
+  /** Mean cross-entropy over the rows of a batch, and its gradient, written out. */
+  function lossAndGradient(w, batch) {
+    const s = shared(w);
+    const { m, turn, cos, sin, weights } = s;
+    const [dAngle, dSin, dCos, dWeight] = [10, 10, 10, WINDOW].map((n) => new Float64Array(n));
+    const g = { S: 0, phi: 0, write: 0, up: 0, down: 0, h0: 0, h1: 0 };
+    let loss = 0;
+    const share = 1 / (batch.length * ROWS);
+    for (const tokens of batch) {
+      for (let at = FIRST_ROW; at < FIRST_ROW + ROWS; at += 1) {
+        const { norm, received, c, y, q, t, y2, q2, z0, z1 } = row(s, tokens, at);
+        const right = tokens[at + 1];
+        const top = Math.max(...logits);
+        let total = 0;
+        for (let d = 0; d < 10; d += 1) total += Math.exp(logits[d] - top);
+        loss += (Math.log(total) + top - logits[right]) * share;
+        let [dz0, dz1] = [0, 0];
+        for (let d = 0; d < 10; d += 1) {
+          const pull = data.radius * share * (Math.exp(logits[d] - top) / total - (d === right));
+          dz0 += pull * cos[d];
+          dz1 += pull * sin[d];
+          dAngle[d] += pull * (z1 * cos[d] - z0 * sin[d]);
+        }
+        g.h0 += dz0 * c * q2;
+        g.h1 += dz1 * y2 * q2;
+        const dSize2 = -0.5 * q2 ** 3 * (dz0 * m.h0 * c + dz1 * m.h1 * y2);
+        let dc = dz0 * m.h0 * q2 + dSize2 * c;
+        const dy2 = dz1 * m.h1 * q2 + dSize2 * y2;
+        g.down += dy2 * t;
+        const du = dy2 * m.down * (1 - t * t);
+        g.up += du * y * q;
+        const dSize = -0.5 * q ** 3 * du * m.up * y;
+        dc += dSize * c;
+        const dy = dy2 + du * m.up * q + dSize * y;
+        g.write += dy * received;
+        dSin[tokens[at]] += dy;
+        dCos[tokens[at]] += dc;
+        for (let lag = 0; lag < WINDOW; lag += 1) {
+          const digit = tokens[at - lag];
+          dWeight[lag] += dy * m.write * Math.SQRT2 * norm * sin[digit];
+          dSin[digit] += dy * m.write * norm * weights[lag];
+        }
+      }
+    }
+    let mean = 0;
+    for (let lag = 0; lag < WINDOW; lag += 1) mean += weights[lag] * dWeight[lag];
+    for (let lag = 0; lag < WINDOW; lag += 1) {
+      const dScore = weights[lag] * (dWeight[lag] - mean);
+      g.S += dScore * Math.cos(turn * (lag - m.phi));
+      g.phi += dScore * m.S * turn * Math.sin(turn * (lag - m.phi));
+    }
+    let [first, stride] = [0, 0];
+    for (let d = 0; d < 10; d += 1) {
+      dAngle[d] += Math.SQRT2 * (dSin[d] * cos[d] - dCos[d] * sin[d]);
+      first += dAngle[d];
+      stride += dAngle[d] * (w.length === 9 ? d : d - 4.5);
+    }
+    const gradient = [stride, g.S, g.phi, g.write, g.up, g.down, g.h0, g.h1];
+    return { loss, gradient: w.length === 9 ? [first, ...gradient] : gradient };
+  }
+
+  /** The fleet's optimiser: AdamW without decay, clipped, with a warm-up and a cosine to zero. */
+  class Training {
+    constructor(w) {
+      this.w = [...w];
+      this.step = 0;
+      [this.moment, this.square] = [w, w].map(() => new Float64Array(w.length));
+      this.factors = (w.length === 9 ? [1] : []).concat(data.factors);
+    }
+
+    rate() {
+      const { lr, final_lr: last, warmup_steps: warm, steps } = recipe;
+      if (this.step < warm) return (lr * (this.step + 1)) / warm;
+      return last + ((lr - last) * (1 + Math.cos((Math.PI * (this.step - warm)) / Math.max(1, steps - warm)))) / 2;
+    }
+
+    learn(batch) {
+      const { loss, gradient } = lossAndGradient(this.w, batch);
+      const rate = this.rate();
+      this.step += 1;
+      const shrink = Math.min(1, recipe.clip / (Math.hypot(...gradient) + 1e-6));
+      gradient.forEach((raw, i) => {
+        const g = raw * shrink;
+        this.moment[i] += 0.1 * (g - this.moment[i]);
+        this.square[i] = 0.999 * this.square[i] + 0.001 * g * g;
+        const spread = Math.sqrt(this.square[i] / (1 - 0.999 ** this.step)) + 1e-8;
+        this.w[i] -= (rate / (1 - 0.9 ** this.step)) * this.factors[i] * (this.moment[i] / spread);
+      });
+      return loss;
+    }
+  }
+
+  /** The page's own stream of training sums, of the recipe's kinds: uniform, long carries, columns of 9 + 9. */
+  function stream(random) {
+    const below = (n) => Math.floor(random() * n);
+    const largest = 10 ** 10 - 1;
+    function carrying() {
+      const n = 1 + below(10);
+      const at = below(n);
+      switch (below(4)) {
+        case 0: {
+          const operand = () => Array.from({ length: n }, (_, k) => (k === at ? 5 + below(5) : below(5)))
+            .reduce((sum, digit, k) => sum + digit * 10 ** k, 0);
+          return [operand(), operand()];
+        }
+        case 1: return [10 ** n - 1, 1 + below(10 ** Math.min(n, 3))];
+        case 2: return [(1 + below(9)) * 10 ** (n - 1) + below(10 ** (n - 1)), (1 + below(9)) * 10 ** at];
+        default: return [Math.max(0, 10 ** n - 1 - below(10)), 1 + below(20)];
+      }
+    }
+    return () => {
+      let [a, b] = random() < recipe.carry_share ? carrying() : [below(largest + 1), below(largest + 1)];
+      if (random() < recipe.nines_share) {
+        for (let k = 0; k < 10; k += 1) {
+          if (random() < recipe.nines_chance) [a, b] = [a, b].map((n) => n + (9 - place(n, k)) * 10 ** k);
+        }
+      }
+      return tokensOf(a, b);
+    };
+  }
+
+  /** How far a number may move alone before one of the sums breaks: as lab/adders/fragility.py finds it. */
+  function passingInterval(w, i, sums) {
+    const good = (change) => adds(w.map((value, k) => (k === i ? value + change : value)), sums);
+    const unit = Math.abs(w[i]) || 1;
+    return [-1, 1].map((sign) => {
+      let [inside, step] = [0, unit * 2 ** -20];
+      while (step <= unit * 1024 && good(sign * step)) [inside, step] = [step, 4 * step];
+      if (step > unit * 1024) return sign * Infinity;
+      let outside = step;
+      for (let k = 0; k < 10; k += 1) {
+        const middle = (inside + outside) / 2;
+        if (good(sign * middle)) inside = middle; else outside = middle;
+      }
+      return w[i] + sign * inside;
+    });
+  }
+
+  bookLaboratories.eightNumbers = { Training, lossAndGradient, logitsOf, passingInterval, tokensOf, wrongDigits };
+
+  // -- The page
+
+  const strata = data.strata.map(({ ripple, pairs }) => ({ ripple, sums: pairs.map(([a, b]) => tokensOf(a, b)) }));
+  const demanding = data.demanding.map(([a, b]) => tokensOf(a, b));
+  const presets = choice(data.presets.map((each, i) => [i, each.name]), settings.preset);
+  const seed = element("input", { type: "number", min: data.seeds[0], max: data.seeds[1], step: 1, value: settings.seed });
+  const kind = choice(data.starts.map((each, i) => [i, each.name]), 0);
+  const [sliders, accuracy, wave, interval, curve] = Array.from({ length: 5 }, () => element("div"));
+  sliders.className = "fields";
+  const said = element("p", { className: "said", role: "status" });
+  const trained = element("p", { className: "said", role: "status" });
+  const progress = element("progress", { max: recipe.steps, value: 0, hidden: true, "aria-label": "Training steps done" });
+  const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
+  const stop = button("Stop", () => { running += 1; });
+  stop.hidden = true;
+  let [w, running, runs] = [[], 0, []];
+  const preset = () => data.presets[presets.value];
+  const text = (x, y, words, anchor = "start") => {
+    const made = drawing("text", { x, y, "text-anchor": anchor });
+    made.textContent = words;
+    return made;
+  };
+
+  function showSliders() {
+    const names = w.length === 9 ? data.names : data.names.slice(1);
+    const ranges = w.length === 9 ? data.ranges : data.ranges.slice(1);
+    sliders.replaceChildren(...names.map((name, i) => {
+      const [low, high] = [Math.min(ranges[i][0], w[i]), Math.max(ranges[i][1], w[i])];
+      const slider = element("input", { type: "range", min: low, max: high, step: "any", value: w[i] });
+      const value = element("output", {}, w[i].toPrecision(4));
+      slider.setAttribute("aria-valuetext", w[i].toPrecision(4));
+      slider.addEventListener("input", () => {
+        w[i] = Number(slider.value);
+        value.textContent = w[i].toPrecision(4);
+        slider.setAttribute("aria-valuetext", value.textContent);
+        interval.replaceChildren();
+        show();
+      });
+      const made = field(name, slider);
+      made.append(value);
+      return made;
+    }));
+  }
+
+  function showWave() {
+    const { m, turn, weights } = shared(w);
+    const x = (lag) => 20 + ((WIDTH - 40) * lag) / (WINDOW - 1);
+    const points = Array.from({ length: 221 }, (_, k) => (k * (WINDOW - 1)) / 220)
+      .map((lag) => `${x(lag).toFixed(1)},${(50 - 40 * Math.cos(turn * (lag - m.phi))).toFixed(1)}`);
+    wave.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
+      "aria-label": `The wave of the attention over the last ${WINDOW} tokens, and the weights. Of the weight, ` +
+        data.lags.map(({ lag, what }) => `${weights[lag].toFixed(3)} is on ${what}, ${lag} back`).join("; ") + "." },
+    drawing("polyline", { points: points.join(" "), class: "line" }),
+    ...weights.map((weight, lag) => drawing("rect", { x: x(lag) - 5, y: HEIGHT - 36 - 60 * weight, width: 10,
+      height: Math.max(0.5, 60 * weight), class: "column" })),
+    drawing("line", { x1: 10, x2: WIDTH - 10, y1: HEIGHT - 36, y2: HEIGHT - 36, class: "axis" }),
+    ...[0, 10, 21].map((lag) => text(x(lag), HEIGHT - 20, lag, "middle")), text(WIDTH / 2, HEIGHT - 4, "tokens back", "middle")));
+  }
+
+  function show() {
+    const found = strata.map(({ ripple, sums }) => ({ ripple, wrong: wrongDigits(w, sums) }));
+    const right = (rows) => rows.filter((each) => !each.includes(true)).length;
+    const all = found.flatMap(({ wrong }) => wrong);
+    said.textContent = `${right(all)} of ${all.length} sums are right; ${all.length / found.length} of them have each longest ripple, 0 to 9.`;
+    accuracy.replaceChildren(
+      table("Sums right, by the longest ripple: how many columns a carry passes through.", ["ripple", "right"],
+        found.map(({ ripple, wrong }) => [ripple, `${right(wrong)} of ${wrong.length}`])),
+      table("Digits wrong, by the column of the sum, with the right digits before them.", ["column (0: ones)", "wrong"],
+        Array.from({ length: ROWS }, (_, k) => [k, `${all.filter((each) => each[k]).length} of ${all.length}`])));
+    showWave();
+    const changed = w.some((value, i) => value !== preset().numbers[i]);
+    settings.keep({ preset: presets.value, seed: seed.value, numbers: changed ? w.map((value) => Number(value.toPrecision(7))).join(",") : "" });
+  }
+
+  function load(numbers) {
+    running += 1;
+    w = [...numbers];
+    interval.replaceChildren();
+    showSliders();
+    show();
+  }
+
+  function showIntervals() {
+    if (!adds(w, demanding)) {
+      interval.replaceChildren(element("p", {}, `As it stands it does not add all of ${demanding.length} demanding sums, so there is nothing to break.`));
+      return;
+    }
+    const names = w.length === 9 ? data.names : data.names.slice(1);
+    const same = w.every((value, i) => value === preset().numbers[i]);
+    const shown = (value) => (Number.isFinite(value) ? value.toPrecision(4) : "no bound found");
+    interval.replaceChildren(table(`How far each number may move alone before one of ${demanding.length} demanding sums breaks.`,
+      ["number", "from", "to", "the book's figures"], names.map((name, i) => {
+        const book = same && preset().intervals ? preset().intervals[i].map((end) => shown(end ?? Infinity)).join(" to ") : "–";
+        return [name, ...passingInterval(w, i, demanding).map(shown), book];
+      })));
+  }
+
+  function showCurve() {
+    const { name, times } = data.starts[kind.value];
+    const x = (step) => 40 + ((WIDTH - 60) * step) / recipe.steps;
+    const y = (share) => 12 + (HEIGHT - 60) * (1 - share);
+    let [share, path] = [1, `M${x(0)} ${y(1)}`];
+    for (const step of [...new Set(times.map((each) => each[0]))].sort((p, q) => p - q)) { // Kaplan and Meier
+      const atRisk = times.filter(([time]) => time >= step).length;
+      share *= 1 - times.filter(([time, censored]) => time === step && !censored).length / atRisk;
+      path += `H${x(step)}V${y(share)}`;
+    }
+    const own = runs.filter((each) => each.kind === kind.value);
+    curve.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
+      "aria-label": `Share of ${times.length} stored seeds (${name}) that are not yet right on all sums, over training steps: ` +
+        `it ends at ${share.toFixed(3)}. ${own.length} runs of yours are marked.` },
+    drawing("path", { d: path, class: "line" }), drawing("line", { x1: 40, x2: WIDTH - 20, y1: y(0), y2: y(0), class: "axis" }),
+    ...own.map(({ step, right }) => (right ? drawing("circle", { cx: x(step), cy: y(0), r: 5, class: "holds" })
+      : drawing("path", { d: `M${x(step) - 4} ${y(1) - 4}l8 8m0 -8l-8 8`, class: "misses" }))),
+    text(34, y(1) + 5, "1", "end"), text(34, y(0) + 5, "0", "end"), text(x(0), HEIGHT - 28, "0"),
+    text(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), text(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
+  }
+
+  async function train() {
+    const start = data.starts[kind.value];
+    const number = Math.min(data.seeds[1], Math.max(data.seeds[0], Math.round(Number(seed.value)) || data.seeds[0]));
+    seed.value = number;
+    load(start.numbers[number - data.seeds[0]]);
+    const mine = (running += 1);
+    const training = new Training(w);
+    const draw = stream(chance(number));
+    let [since, loss] = [null, 0];
+    stop.hidden = progress.hidden = false;
+    const sums = strata.flatMap((each) => each.sums);
+    const done = await inSlices(recipe.steps, () => {
+      loss = training.learn(Array.from({ length: recipe.batch_size }, draw));
+      if (training.step % recipe.evaluate_every === 0) since = adds(training.w, sums) ? since ?? training.step : null;
+    }, (i) => { progress.value = i; }, () => running !== mine);
+    stop.hidden = progress.hidden = true;
+    w = [...training.w];
+    showSliders();
+    show();
+    runs.push({ kind: kind.value, step: since ?? done, right: since !== null });
+    trained.textContent = `Seed ${number}, ${done.toLocaleString("en")} steps, last loss ${loss.toPrecision(3)}: ` +
+      (since === null ? `not all of ${sums.length} sums right.` : `all ${sums.length} sums right from step ${since.toLocaleString("en")} on.`);
+    showCurve();
+  }
+
+  presets.addEventListener("change", () => load(preset().numbers));
+  kind.addEventListener("change", showCurve);
+  root.append(
+    element("p", { className: "lab-title" }, "Laboratory: eight and nine numbers"),
+    element("div", { className: "fields" }, field("Numbers from", presets), button("Reset", reset)),
+    sliders, said, wave, accuracy,
+    element("div", { className: "fields" }, button("How far may each number move?", showIntervals)), interval,
+    element("div", { className: "fields" }, field("Train the eight from", kind), field(`Your seed, ${data.seeds[0]} to ${data.seeds[1]}`, seed),
+      button("Train", train), stop, progress), trained, curve,
+    element("p", { className: "lab-note" },
+      `The curve: the share of stored seeds that were not yet right, looked at every ${recipe.evaluate_every.toLocaleString("en")} steps, on more sums than the page has. ` +
+      `A circle is a run of yours that got there, a cross one that did not. Your runs use the book's recipe and starts; their training sums are of the same kinds, ` +
+      `drawn by the page's own random numbers. ${data.note}`));
+  const given = settings.numbers.split(",").map(Number);
+  load(settings.numbers && given.length === preset().numbers.length && given.every(Number.isFinite) ? given : preset().numbers);
+  showCurve();
+};

@@ -1,0 +1,135 @@
+"""The laboratory of eight and nine numbers: its digits, intervals and steps are the book's."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lab.adders.formats import FORMATS
+from lab.adders.studies.frontier import ENTRIES
+from lab.adders.studies.generic_starts import GENERIC
+from lab.adders.ten_digits import stratified_pairs
+from lab.adders.training.fleets import Examples, Fleet
+from lab.page.laboratories import write_laboratories
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
+SWEEPS = (ENTRIES["8"], GENERIC["8, flat"], ENTRIES["9"], ENTRIES["9, random start"])
+LAB = "bookLaboratories.eightNumbers"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eight")
+    write_laboratories(["eight"], folder)
+    (folder / "eight.html").write_text(
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>eight</title><body>"
+        "<main><div class='laboratory' id='lab-eight'></div></main>"
+        "<script src='eight.js'></script></body></html>",
+        encoding="utf-8",
+    )
+    return folder
+
+
+@pytest.fixture
+def page(folder, bare_browser):
+    page, said = bare_browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda r: said.append(r.url) if not r.url.startswith("file:") else None)
+    page.goto((folder / "eight.html").as_uri())
+    yield page
+    page.close()
+    assert said == []
+
+
+def data_of(folder):
+    text = (folder / "eight.js").read_text(encoding="utf-8")
+    return json.loads(re.search(r"bookLaboratories\.eight, (\{.*\})\);\n$", text)[1])
+
+
+def test_logits_and_digits_are_pytorchs(page, folder):
+    a, b, _ = stratified_pairs(25, seed=8)  # 500 sums
+    pairs = torch.stack([a, b], 1).tolist()
+    sequences = FORMATS["leading zero"].sequences(a, b)
+    for k, entry in enumerate(SWEEPS):
+        numbers = data_of(folder)["presets"][2 * k]["numbers"]
+        model = entry.sweep().model(100).double()
+        with torch.no_grad():
+            expected = model(sequences[:, :33])[:, 22:33]  # (500, 11, 10)
+        found = page.evaluate(
+            f"([w, pairs]) => pairs.map(([a, b]) => {LAB}.logitsOf(w, {LAB}.tokensOf(a, b)))",
+            [numbers, pairs],
+        )
+        found = torch.tensor(found, dtype=torch.float64)
+        assert abs(found - expected).max() < 1e-4 * expected.std()
+        assert torch.equal(found.argmax(-1), expected.argmax(-1))
+
+
+def test_fifty_steps_are_the_fleets(page, folder):
+    """On the same batches; single against double precision: within 1e-3 of each number's size."""
+    config, seed = ENTRIES["8"].config, 200
+    fleet = Fleet(config, [seed])
+    batches = Examples(config, seed, "cpu").draw(0, 50)  # (50, 35, 64)
+    start = data_of(folder)["starts"][0]["numbers"][0]
+    found = page.evaluate(
+        f"""([w, batches]) => {{
+            const training = new {LAB}.Training(w);
+            for (const batch of batches) training.learn(batch);
+            return training.w;
+        }}""",
+        [start, batches.transpose(1, 2).tolist()],
+    )
+    fleet._train_to(50)
+    expected = fleet.models.flat[0].tolist()
+    names = [n for n, p in config.model.build(0).named_parameters() for _ in range(p.numel())]
+    order = [names.index(n) for n in "arc S phi write W_1 W_2".split()]
+    order += [names.index("H"), names.index("H") + 1]
+    expected = [expected[i] for i in order]
+    assert not np.allclose(start, expected, rtol=1e-2)
+    assert np.allclose(found, expected, rtol=1e-3)
+
+
+def test_intervals_are_those_of_fragility(page, folder):
+    data = data_of(folder)
+    book = data["presets"][0]
+    found = page.evaluate(
+        f"""([w, pairs]) => {{
+            const sums = pairs.map(([a, b]) => {LAB}.tokensOf(a, b));
+            const ends = w.map((_, i) => {LAB}.passingInterval(w, i, sums));
+            return ends.map((both) => both.map((e) => (Number.isFinite(e) ? e : null)));
+        }}""",
+        [book["numbers"], data["demanding"]],
+    )
+    for ours, theirs in zip(found, book["intervals"]):
+        for one, other in zip(ours, theirs):
+            assert (one is None) == (other is None)
+            assert one is None or one == pytest.approx(other, rel=5e-3)
+
+
+def test_by_keyboard_and_by_address(page, folder):
+    status = page.locator("[role=status]").first
+    assert status.inner_text().startswith("200 of 200")
+    slider = page.get_by_label("crest of the wave (tokens back)")
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+    assert not status.inner_text().startswith("200 of 200")
+    assert "numbers=" in page.url
+    kept, address = status.inner_text(), page.url
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator("[role=status]").first.inner_text() == kept
+    page.get_by_role("button", name="Reset").press("Enter")
+    assert page.locator("[role=status]").first.inner_text().startswith("200 of 200")
+
+
+def test_a_reader_trains_and_stops(page):
+    started = time.perf_counter()
+    page.get_by_role("button", name="Train").press("Enter")
+    page.wait_for_function("document.querySelector('progress').value > 500", timeout=60_000)
+    print(f"500 steps in the page: {time.perf_counter() - started:.1f} s")
+    page.get_by_role("button", name="Stop").press("Enter")
+    page.get_by_text("Seed 200").wait_for()
