@@ -1291,14 +1291,16 @@ def plot_training(history, floor=None):
     if not len(history["epoch"]):
         raise ValueError("this history holds no epoch: nothing to plot")
     floor = or_none(not_negative)("floor", floor)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    left.plot(history["epoch"], history["loss"])
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(5.6, 4.8), sharex=True, layout="constrained"
+    )
+    upper.plot(history["epoch"], history["loss"])
     if floor is not None:
-        left.axhline(floor, color="#444444", linestyle="--", linewidth=1)
-        left.annotate(
+        upper.axhline(floor, color="#444444", linestyle="--", linewidth=1)
+        upper.annotate(
             "floor", (max(history["epoch"]), floor), ha="right", va="bottom", color="#444444"
         )
-    left.set(xlabel="epoch", ylabel="loss (nats per target)", yscale="log")
+    upper.set(ylabel="loss (nats per target)", yscale="log")
     for name, label, style in [
         ("train_accuracy", "training sums", "--"),
         ("accuracy", "test sums", "-"),
@@ -1307,16 +1309,16 @@ def plot_training(history, floor=None):
             known = [
                 (e, value) for e, value in zip(history["epoch"], history[name]) if value is not None
             ]
-            right.plot(*zip(*known), style, label=label)
-    right.set(xlabel="epoch", ylabel="exact match", ylim=(-0.02, 1.02))
-    right.yaxis.set_major_formatter("{x:.0%}")
-    right.legend()
+            lower.plot(*zip(*known), style, label=label)
+    lower.set(xlabel="epoch", ylabel="exact match", ylim=(-0.02, 1.02))
+    lower.yaxis.set_major_formatter("{x:.0%}")
+    lower.legend()
     return figure
 
 
 def plot_attention(maps, labels, titles=None):
-    """Attention maps side by side, one panel per (T, T) array or tensor: rows ask, columns are
-    looked at.
+    """Attention maps one below the other, one panel per (T, T) array or tensor: rows ask, columns
+    are looked at.
 
     labels: T texts; titles: one per map (None: "layer 1", ...). Raises ValueError where their
     numbers do not fit.
@@ -1330,9 +1332,9 @@ def plot_attention(maps, labels, titles=None):
     if isinstance(titles, str) or (titles is not None and len(titles) != len(maps)):
         raise ValueError(f"titles must be a list of {len(maps)}, one per map, not {titles!r}")
     figure, axes = plt.subplots(
-        1, len(maps), figsize=(4 * len(maps), 3.6), squeeze=False, layout="constrained"
+        len(maps), 1, figsize=(4.8, 3.7 * len(maps)), squeeze=False, layout="constrained"
     )
-    for i, (ax, weights) in enumerate(zip(axes[0], maps)):
+    for i, (ax, weights) in enumerate(zip(axes[:, 0], maps)):
         image = ax.imshow(weights, vmin=0, vmax=1)
         ax.set(
             xticks=range(len(labels)),
@@ -1344,5 +1346,5 @@ def plot_attention(maps, labels, titles=None):
         ax.set_xticklabels(labels)
         ax.set_yticklabels(labels)
         ax.grid(False)
-    figure.colorbar(image, ax=axes[0], label="attention weight", shrink=0.8)
+    figure.colorbar(image, ax=axes[:, 0], label="attention weight", shrink=0.5)
     return figure

@@ -40,8 +40,8 @@ LIST = (
     " expr`, callouts (note, tip, warning, important), cells ```{python}, ::: {#fig-x}, tables with"
     " `: caption {#tbl-x}`, @references, exercises ::: {#exr-x difficulty minutes}, solutions,"
     " claims ::: {.claim #clm-x}, ::: {.predict #prd-x} with ::: {.answer}, ::: {.try title},"
-    " ::: {.question}, ::: {#lab-x .laboratory}, [margin notes]{.aside}, plain code blocks, lists,"
-    " links"
+    " ::: {.question}, ::: {#lab-x .laboratory}, [margin notes]{.aside}, [words]{.term} of the"
+    " glossary, its ::: {.entry #trm-x} blocks, plain code blocks, lists, links"
 )
 OLD_TITLES = {
     "Takeaway": "a recap at the end, under `## Recap`",
@@ -76,6 +76,9 @@ DIVISIONS = {
     "try": re.compile(r'\{\.try title="[^"$*`_\\]+"\}'),
     "question": re.compile(r"\{\.question\}"),
     "laboratory": re.compile(r"\{#lab-(?P<laboratory>[a-z]+) \.laboratory\}"),
+    "entry": re.compile(
+        r'\{\.entry #(?P<id>trm-[a-z0-9-]+)(?P<words> words="[^",]+(, [^",]+)*")?\}'
+    ),
 }
 CODE_BLOCK = re.compile(
     r"[\w+-]*|\{\.python \.(?P<role>starter)\}"
@@ -121,6 +124,8 @@ KEEPS_FRAME = {
     "tail",
     "transpose",
 }
+TERM = re.compile(r'\[(?P<text>[^][]+)\]\{\.term(?: of="(?P<of>[a-z0-9-]+)")?\}')
+GLOSSARY = "glossary"  # the page with the entries; tools/chapter.lua reads it too
 LABEL = re.compile(r"\{#([^}\s]+)\}")
 REFERENCE = re.compile(r"(?<![\w@\\/.])-?@\{?([A-Za-z0-9_](?:[\w:.#$%&+?~/-]*[\w/])?)")
 CROSS_REFERENCE = re.compile(r"(sec|fig|tbl|eq|exr|sol)-")
@@ -130,8 +135,9 @@ FORBIDDEN = [
     (re.compile(r"<!--|</?(?!https?:|mailto:)[A-Za-z][A-Za-z0-9-]*(\s[^>]*)?/?>"), "raw HTML"),
     (re.compile(r"(?<!\\)\\[A-Za-z]+"), "raw HTML or TeX outside $math$"),
     (
-        re.compile(r"\](?=\{)(?!\{\.aside\})"),
-        "an attribute after [...]; only {.aside} (a margin note) may stand there",
+        re.compile(r"\](?=\{)(?!\{\.aside\}|\{\.term( of=\"[a-z0-9-]+\")?\})"),
+        "an attribute after [...]; only {.aside} (a margin note) and {.term} (a word of the"
+        " glossary) may stand there",
     ),
     (re.compile(r"^\|\s+(?!.*\|\s*$)"), "a line block"),
 ]
@@ -148,6 +154,16 @@ OTHER_NODES = {
     "SmallCaps": "small capitals",
     "Underline": "underlined text",
 }
+
+
+@dataclass
+class Entry:
+    """A word of the glossary: its name, and the other words that are found in the text."""
+
+    identifier: str
+    line: int
+    words: list[str]
+    name: str = ""
 
 
 @dataclass
@@ -171,6 +187,8 @@ class Found:
     checks: list[tuple[str, int]] = field(default_factory=list)  # check_claim's labels
     claims: list[tuple[str, int]] = field(default_factory=list)  # identifiers of sentences
     blocks: list[str] = field(default_factory=list)  # kinds of ::: blocks, in order
+    terms: list[tuple[re.Match, int]] = field(default_factory=list)  # marked words
+    entries: list[Entry] = field(default_factory=list)  # of the glossary
     complaints: list[tuple[int, str]] = field(default_factory=list)
 
     def complain(self, line: int, text: str) -> None:
@@ -187,6 +205,7 @@ def lint_book(root: Path = ROOT) -> list[str]:
         return [str(error).replace(f"{root}/", "")]
     check_labels(found)
     check_references(root, found)
+    check_terms(found)
     for each in found:
         check_exercises(each)
         check_claims(each)
@@ -380,6 +399,7 @@ class SourceLinter:
                         '{.try title="..."}',
                         "{.question}",
                         "{#lab-x .laboratory}",
+                        '{.entry #trm-x words="..."}',
                     ]
                 ),
             )
@@ -410,6 +430,12 @@ class SourceLinter:
             self.complain(number, "::: {.answer} stands in a ::: {.predict #prd-x} block")
         if kind == "laboratory" and match.group("laboratory") not in LABORATORIES:
             self.complain(number, f"there is no such laboratory: {', '.join(LABORATORIES)}")
+        if kind == "entry":
+            words = (match.group("words") or "").removeprefix(' words="').removesuffix('"')
+            words = [word for word in words.split(", ") if word]
+            self.found.entries.append(Entry(identifier, number, words))
+            if self.found.page.stem != GLOSSARY:
+                self.complain(number, f"::: {{.entry}} stands in {GLOSSARY}.qmd only")
         if kind == "claim":
             self.found.claims.append((identifier, number))
         elif identifier:
@@ -427,6 +453,8 @@ class SourceLinter:
             self.complain(line, "a prediction holds one ::: {.answer} block: what happened")
         if kind == "claim" and holds:
             self.complain(line, "a claim is a sentence: no cells and no blocks stand in it")
+        if kind == "entry" and (holds or not self.found.entries[-1].name):
+            self.complain(line, "an entry is a paragraph that begins with its name: **Carry.** ...")
         if kind == "try" and holds.count("open cell") != 1:
             self.complain(line, "a ::: {.try} block holds one open cell, others are folded")
 
@@ -470,6 +498,10 @@ class SourceLinter:
         for pattern, what in FORBIDDEN:
             if pattern.search(bare):
                 self.complain(number, f"{what} is not on the list: {LIST}")
+        self.found.terms += [(mark, number) for mark in TERM.finditer(bare)]
+        in_entry = self.open_divisions and self.open_divisions[-1][0] == "entry"
+        if in_entry and (name := re.match(r"\*\*([^*]+)\.\*\* ", bare)):
+            self.found.entries[-1].name = name.group(1)
         self._references(number, bare)
         for url in re.findall(r"\]\(([^)\s]+)[^)]*\)", bare):
             self.found.links.append((url, number))
@@ -749,6 +781,47 @@ def check_link(root: Path, each: Found, url: str, line: int, labels: set, source
         )
     elif fragment and fragment not in labels:
         each.complain(line, f"the link to {url}: there is no label {fragment}")
+
+
+def check_terms(found: list[Found]) -> None:
+    """Each marked word has an entry in the glossary, and each entry a page that uses it: by a mark,
+    by its name in bold, or by one of its words."""
+    entries = {
+        entry.identifier.removeprefix("trm-"): (each, entry)
+        for each in found
+        for entry in each.entries
+    }
+    names = {plain_words(entry.name): name for name, (_, entry) in entries.items()}
+    used = set()
+    for each in found:
+        for mark, line in each.terms:
+            text = plain_words(mark["text"])
+            name = mark["of"] or names.get(text) or text.replace(" ", "-")
+            if name in entries:
+                used.add(name)
+            else:
+                each.complain(
+                    line,
+                    f"{mark[0]}: the glossary has no entry trm-{name}; give the entry's name:"
+                    ' [...]{.term of="carry"}',
+                )
+    texts = [
+        " ".join("\n".join(prose.without_code_blocks() for prose in each.chapter.prose).split())
+        for each in found
+        if each.page.stem != GLOSSARY
+    ]
+    for name, (each, entry) in entries.items():
+        words = [rf"(?<!\w){re.escape(word)}(?!\w)" for word in entry.words]
+        by_word = "|".join([rf"\*\*{re.escape(entry.name)}[.:]?\*\*", *words])
+        if name not in used and not any(re.search(by_word, text, re.I) for text in texts):
+            each.complain(
+                entry.line, f"no page uses the entry trm-{name}: mark a word, or drop the entry"
+            )
+
+
+def plain_words(text: str) -> str:
+    """A word as the glossary compares it: small letters, nothing around it."""
+    return text.lower().strip(" .,:;*")
 
 
 def check_exercises(each: Found) -> None:

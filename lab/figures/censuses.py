@@ -41,13 +41,13 @@ def draw_population(cases, n, seed, side=1000):
 
 
 def plot_error_by_kind(rates, titles):
-    """Share wrong by kind of sum, one panel per way to sort the sums; a thin line per run, a thick
-    one for their mean.
+    """Share wrong by kind of sum, one panel per way to sort the sums, one below the other; a thin
+    line per run, a thick one for their mean.
 
     rates: {way: {group of runs: (runs, kinds)}}; titles: {way: label of the horizontal axis}.
     """
     figure, axes = plt.subplots(
-        1, len(rates), figsize=(3.2 * len(rates), 3.4), sharey=True, layout="constrained"
+        len(rates), 1, figsize=(5.2, 2.6 * len(rates) + 0.5), layout="constrained"
     )
     for ax, (way, groups) in zip(axes, rates.items()):
         for i, (group, table) in enumerate(groups.items()):
@@ -62,9 +62,8 @@ def plot_error_by_kind(rates, titles):
                 linewidth=2.2,
                 label=group,
             )
-        ax.set(xlabel=titles[way], xticks=kinds, ylim=(-0.03, 1.03))
+        ax.set(xlabel=titles[way], ylabel="share wrong", xticks=kinds, ylim=(-0.03, 1.03))
         ax.yaxis.set_major_formatter("{x:.0%}")
-    axes[0].set_ylabel("share wrong")
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups)
     )
@@ -74,7 +73,7 @@ def plot_error_by_kind(rates, titles):
 def plot_miss(sizes, marks, largest=2000):
     """The probability that n random cases show no error, against n, for several error rates. sizes:
     n to mark; marks: {error rate: label}."""
-    figure, ax = plt.subplots(figsize=(6.2, 3.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.6, 3.2), layout="constrained")
     n = np.unique(np.geomspace(1, largest, 300).round())
     for i, (rate, label) in enumerate(marks.items()):
         ax.semilogx(
@@ -83,8 +82,12 @@ def plot_miss(sizes, marks, largest=2000):
             color=COLORS[i],
             linestyle=LINES[i],
             linewidth=2,
-            label=label,
         )
+        half = np.log(0.5) / np.log1p(-rate) if rate else np.inf  # where the curve is at one half
+        if half < largest:
+            ax.text(half, 0.5, f"  {label}", color=COLORS[i], va="bottom")
+        else:  # it stays near one
+            ax.text(largest, 0.93, f"{label} ", color=COLORS[i], ha="right", va="top")
     for size in sizes:
         ax.axvline(size, color="#888888", linewidth=0.8)
         ax.text(size, 1.03, f"{size} cases", ha="center", fontsize=9)
@@ -95,7 +98,6 @@ def plot_miss(sizes, marks, largest=2000):
         xlim=(1, largest),
     )
     ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.legend(loc="lower left")
     return figure
 
 
@@ -131,8 +133,8 @@ def plot_designs(estimates, truth, n):
 
 
 def plot_reliability(tables, n_bins=10, fewest=1000):
-    """Share right against confidence, one panel per thing that one may be sure of; the diagonal is
-    perfect calibration.
+    """Share right against confidence, one panel per thing that one may be sure of, one below the
+    other; the diagonal is perfect calibration.
 
     tables: {panel: {group: tables of confidences, one per model}}. One line per model: models
     pooled in one bin would make the line jump where the next bin has other models in it. The area
@@ -140,7 +142,7 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
     are left out, and a line does not cross them.
     """
     figure, axes = plt.subplots(
-        1, len(tables), figsize=(3.3 * len(tables), 3.9), sharey=True, layout="constrained"
+        len(tables), 1, figsize=(4.8, 3.3 * len(tables) + 0.6), layout="constrained"
     )
     for ax, (panel, groups) in zip(axes, tables.items()):
         ax.plot([0, 1], [0, 1], color="#888888", linewidth=1)
@@ -167,10 +169,10 @@ def plot_reliability(tables, n_bins=10, fewest=1000):
                     label=None if j else group,
                     zorder=3,
                 )
-        ax.set(title=panel, xlabel="confidence", xlim=(-0.02, 1.05), ylim=(-0.03, 1.05))
+        ax.set(xlim=(-0.02, 1.05), ylim=(-0.03, 1.05), ylabel=f"{panel}: share right")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter("{x:.0%}")
-    axes[0].set_ylabel("share right")
+    axes[-1].set_xlabel("confidence")
     legend = figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(groups)
     )

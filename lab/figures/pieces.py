@@ -69,7 +69,7 @@ def plot_descent(losses, optimum):
     left.set(xlabel="step", ylabel="loss (nats per target)")
     left.legend()
     right.loglog(steps[1:], np.asarray(losses)[1:] - optimum, linewidth=2)
-    right.set(xlabel="step", ylabel="loss above the optimum (nats)")
+    right.set(xlabel="step", ylabel="above the optimum (nats)")
     return figure
 
 

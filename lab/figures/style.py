@@ -37,17 +37,19 @@ def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still lea
 
 
 def plot_staircase(history, columns, limit=None):
-    """Three panels against epoch: excess loss in digits at chance, exact match on a log scale,
-    accuracy by column.
+    """Three panels, one below the other: excess loss in digits at chance, exact match
+    on a log scale, accuracy by column; all against epoch.
 
     history: with `excess`, the loss as `digits_at_chance`; columns: {name in the history: label};
     limit: last epoch drawn.
     """
     history = pd.DataFrame(history)
     history = history[history["epoch"] <= (limit or history["epoch"].max())]
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    figure, (upper, middle, lower) = plt.subplots(
+        3, 1, figsize=(5.4, 7), sharex=True, layout="constrained"
+    )
     top = min(4.5, history["excess"].max() * 1.05)
-    left.hlines(
+    upper.hlines(
         np.arange(math.ceil(top)),
         1,
         history["epoch"].max(),
@@ -55,8 +57,8 @@ def plot_staircase(history, columns, limit=None):
         linestyle="--",
         linewidth=0.8,
     )
-    left.plot(history["epoch"], history["excess"], color=COLORS[0])
-    left.set(ylabel="excess loss (digits at chance)", ylim=(-0.2, top))
+    upper.plot(history["epoch"], history["excess"], color=COLORS[0])
+    upper.set(ylabel="excess loss\n(digits at chance)", ylim=(-0.2, top))
     for name, label, style in [
         ("train_accuracy", "training sums", "--"),
         ("accuracy", "test sums", "-"),
@@ -70,32 +72,32 @@ def plot_staircase(history, columns, limit=None):
         )
     middle.set(ylabel="exact match", yscale="log", ylim=(0.8e-4, 1.5))
     for i, (name, label) in enumerate(columns.items()):
-        right.plot(
+        lower.plot(
             history["epoch"],
             history[name],
             ["-", "--", "-.", ":"][i % 4],
             color=COLORS[i],
             label=label,
         )
-    right.set(ylabel="column right", ylim=(-0.02, 1.04))
-    right.yaxis.set_major_formatter("{x:.0%}")
-    for ax in (left, middle, right):
-        ax.set_xlabel("epoch")
+    lower.set(ylabel="column right", ylim=(-0.02, 1.04))
+    lower.yaxis.set_major_formatter("{x:.0%}")
+    lower.set_xlabel("epoch")
     middle.legend(loc="lower right")
-    right.legend(loc="lower right")
+    lower.legend(loc="lower right")
     return figure
 
 
 def plot_excess(runs, limit):
-    """Excess loss in digits at chance against epoch, one small panel per run. `history["excess"]`
-    must be there."""
+    """Excess loss in digits at chance against epoch, one flat panel per run, one below the other.
+    `history["excess"]` must be there."""
     figure, axes = plt.subplots(
-        1, len(runs), figsize=(2 * len(runs), 2.6), sharey=True, layout="constrained"
+        len(runs), 1, figsize=(5.4, 1.2 * len(runs) + 0.5), sharex=True, layout="constrained"
     )
     for ax, run in zip(axes, runs):
         shown = run.history[run.history["epoch"] <= limit]
         ax.hlines([0, 1, 2, 3], 1, limit, color="#888888", linestyle="--", linewidth=0.8)
         ax.plot(shown["epoch"], shown["excess"], color=COLORS[0], linewidth=1.2)
-        ax.set(title=f"seed {run.config.seed}", xlabel="epoch", ylim=(-0.2, 4), xlim=(0, limit))
-    axes[0].set_ylabel("digits at chance")
+        ax.set(ylabel=f"seed {run.config.seed}", yticks=range(4), ylim=(-0.2, 4), xlim=(0, limit))
+    axes[-1].set_xlabel("epoch")
+    figure.supylabel("excess loss (digits at chance)", fontsize=10)
     return figure

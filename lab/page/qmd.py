@@ -70,7 +70,7 @@ class Prose:
     @property
     def sentences(self) -> list[Sentence]:
         """The claims that stand here, in order."""
-        text = self._without_code_blocks()
+        text = self.without_code_blocks()
         return [
             Sentence(
                 match["id"],
@@ -87,7 +87,7 @@ class Prose:
         expressions."""
         return [
             match.group(1).strip()
-            for match in INLINE_EXPRESSION.finditer(self._without_code_blocks())
+            for match in INLINE_EXPRESSION.finditer(self.without_code_blocks())
         ]
 
     def replace_expressions(self, values: list[str]) -> str:
@@ -102,7 +102,7 @@ class Prose:
                 outside.append(line)
         return "\n".join(lines + self._replaced(outside, remaining))
 
-    def _without_code_blocks(self) -> str:
+    def without_code_blocks(self) -> str:
         return "\n".join(
             "```" if in_code else line for line, in_code in _mark_code(self.text.split("\n"))
         )
