@@ -198,11 +198,20 @@ def read_run(place, config_class):
         )
     return StoredRun(
         config,
-        pd.read_csv(io.BytesIO(contents["history.csv"]), float_precision="round_trip"),
+        read_table(contents["history.csv"]),
         load_tensors(contents["weights.safetensors"]),
         provenance,
         place,
     )
+
+
+def read_table(data):
+    """The stored bytes of a CSV file as a DataFrame, its numbers to the last digit.
+
+    Before pandas 3 that had to be asked for, and since then to ask for it is deprecated.
+    """
+    asked = {"float_precision": "round_trip"} if int(pd.__version__.split(".")[0]) < 3 else {}
+    return pd.read_csv(io.BytesIO(data), **asked)
 
 
 def remedy_for(place):

@@ -131,6 +131,8 @@ def _file_of_python(path):
         raise ValueError(f"there is no file {path}")
     if path.suffix != ".py":
         raise ValueError(f"{path.name} is no .py file: a submission is a file of Python")
+    if b"\0" in path.read_bytes():  # before Python 3.12 no SyntaxError, but a ValueError
+        raise ValueError(f"{path.name} is no Python that can be read: it holds null bytes")
     return path
 
 

@@ -11,7 +11,6 @@ and 4, 5, 6, `=` at 7, the answer's ones, tens, hundreds, thousands at 8, 9, 10,
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -576,10 +575,7 @@ def stored_interventions(run, folder):
     contents, provenance = store.read_folder(place, tuple(f"{name}.csv" for name in TABLES))
     if provenance.get("weights") != run.provenance["files"]["weights.safetensors"]:
         return None
-    return {
-        name: pd.read_csv(StringIO(contents[f"{name}.csv"].decode()), float_precision="round_trip")
-        for name in TABLES
-    }
+    return {name: store.read_table(contents[f"{name}.csv"]) for name in TABLES}
 
 
 def store_interventions(run, folder):

@@ -18,7 +18,6 @@ epoch lie in `.partial` until restricted and excluded loss have been taken from 
 run goes on from there, to the same bits.
 """
 
-import io
 import json
 import shutil
 import time
@@ -493,7 +492,7 @@ def read_modular(place, origin="book"):
         kept.setdefault(int(epoch), {})[name] = value
     return ModularRun(
         config,
-        pd.read_csv(io.BytesIO(files["history.csv"]), float_precision="round_trip"),
+        store.read_table(files["history.csv"]),
         json.loads(files["result.json"]),
         tensors.get("spectra", {}),
         tensors.get("weights"),

@@ -8,7 +8,6 @@ which nothing was chosen with.
 """
 
 import dataclasses
-import io
 import math
 import time
 from dataclasses import dataclass
@@ -297,7 +296,7 @@ def followed(label, progress=True):
         if not (folder / name).exists():
             return None
         files, provenance = store.read_folder(folder / name, ("trajectories.csv",))
-        table = pd.read_csv(io.BytesIO(files["trajectories.csv"]), float_precision="round_trip")
+        table = store.read_table(files["trajectories.csv"])
         return (table, provenance) if set(table["seed"]) == set(FOLLOWED[label]) else None
 
     wanted = Wanted(

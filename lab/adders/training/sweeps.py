@@ -12,7 +12,6 @@ A block in training keeps its whole state in
 """
 
 import dataclasses
-import io
 import json
 import shutil
 from dataclasses import dataclass
@@ -299,10 +298,7 @@ def read_sweep_folder(place):
             f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
             f"{store.remedy_for(place)}"
         )
-    tables = [
-        pd.read_csv(io.BytesIO(files[name]), float_precision="round_trip")
-        for name in ("outcomes.csv", "history.csv")
-    ]
+    tables = [store.read_table(files[name]) for name in ("outcomes.csv", "history.csv")]
     return Sweep(config, *tables, load_tensors(files["weights.safetensors"]), provenance, place)
 
 
