@@ -257,13 +257,21 @@ def experiments():
             )
             for label in frontier.FOLLOWED
         ],
-        Experiment("recovery", "11", "fleets", _recovery_results),
+        Experiment(
+            "recovery", "11", "fleets", functools.partial(_recovery_results, recovery.SEEDS)
+        ),
+        Experiment(
+            "recovery, other seeds and processor",
+            "11",
+            "fleets",
+            functools.partial(_recovery_results, recovery.SECOND_SEEDS),
+        ),
     ]
     return [*addition, *measured, *of_modular, *adders]
 
 
-def _recovery_results():
-    return [sweep_result(arm.config, recovery.SEEDS) for arm in recovery.arms()]
+def _recovery_results(seeds):
+    return [sweep_result(arm.config, seeds) for arm in recovery.arms()]
 
 
 def changed_results(experiment, changes, seeds=None):
