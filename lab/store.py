@@ -31,6 +31,8 @@ from safetensors.torch import save as tensors_to_bytes
 ROOT = Path(__file__).resolve().parent.parent
 BOOK_RUNS = ROOT / "data" / "runs"  # committed; written by tools/train.py only
 YOUR_RUNS = ROOT / "data" / "yours"  # git-ignored; whatever a reader trains
+BOOK_TRAJECTORIES = ROOT / "data" / "trajectories"  # runs with weights at many steps
+YOUR_TRAJECTORIES = YOUR_RUNS / "trajectories"
 
 
 class DamagedRun(RuntimeError):

@@ -11,7 +11,6 @@ import torch
 
 from _common import DEVICE, AdditionTransformer
 from lab import store
-from lab.adders.studies.frontier import BOOK_TRAJECTORIES, YOUR_TRAJECTORIES
 from lab.find_or_make import Wanted, find_or_make, python_command
 from lab.runs import CODE, TINY, RunConfig, new_model, train
 from lab.scale import at_most
@@ -60,8 +59,8 @@ def replay(config=REPLAYED):
     )
     return find_or_make(
         wanted,
-        BOOK_TRAJECTORIES,
-        YOUR_TRAJECTORIES,
+        store.BOOK_TRAJECTORIES,
+        store.YOUR_TRAJECTORIES,
         find=lambda folder: store.load_run(config, folder),
         make=lambda folder: store_replay(folder, config),
     )[0]

@@ -44,10 +44,7 @@ __all__ = (
     " attention_pattern log_ratios followed LogRatioProfile".split()
 )
 
-BOOK_TRAJECTORIES, YOUR_TRAJECTORIES = (
-    store.ROOT / "data" / "trajectories",
-    store.YOUR_RUNS / "trajectories",
-)
+BOOK_TRAJECTORIES, YOUR_TRAJECTORIES = store.BOOK_TRAJECTORIES, store.YOUR_TRAJECTORIES
 PUBLISHED_SEEDS, MORE_SEEDS, OWN_SEEDS = range(40), range(100), range(100, 140)
 
 
