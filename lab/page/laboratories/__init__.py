@@ -16,6 +16,7 @@ import numpy as np
 __all__ = "LABORATORIES laboratories_of model_data write_laboratories".split()
 
 HERE = Path(__file__).parent
+PARTS = ("arc", "S", "phi", "write", "W_1", "W_2", "H")  # a rotary adder's numbers, as in eight.js
 USED = re.compile(r"^:{3,} *\{#lab-([a-z]+) \.laboratory\}", re.M)
 
 
@@ -40,19 +41,24 @@ def model_data(model):
     for name, value in state.items():
         tensors[name] = [offset, value.size]
         offset += value.size
-    weights = np.concatenate([value.ravel() for value in state.values()]).astype("<f4")
+    weights = np.concatenate([value.ravel() for value in state.values()])
     config = {
         "d_model": model.token_emb.embedding_dim,
         "n_layers": len(model.blocks),
         "n_heads": model.blocks[0].attn.n_heads,
     }
-    return config, tensors, base64.b64encode(weights.tobytes()).decode()
+    return config, tensors, _base64(weights, "<f4")
 
 
-def _hashes(runs):
+def _base64(values, dtype):
+    """An array as text: its numbers in order, as `dtype`."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+
+
+def _hashes(runs, what="The weights are those of the stored runs"):
     """Which weights these are: the first digits of the checksums of the stored files."""
     marks = [run.provenance["files"]["weights.safetensors"].split(":")[-1][:8] for run in runs]
-    return f"The weights are those of the stored runs (checksums {', '.join(marks)})."
+    return f"{what} (checksums {', '.join(marks)})."
 
 
 def adder_data():
@@ -95,15 +101,10 @@ def census_data():
         answers = (
             {"wrong": few.tolist()}
             if len(few) < 20_000
-            else {"bits": base64.b64encode(np.packbits(wrong).tobytes()).decode()}
+            else {"bits": _base64(np.packbits(wrong), np.uint8)}
         )
         models.append({"name": f"{kind}, seed {run.config.seed}", **answers})
     return {"models": models, "note": _hashes(runs.values())}
-
-
-def _floats(values):
-    """Float64 numbers, little-endian, in base64."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode()
 
 
 def regression_data():
@@ -120,7 +121,7 @@ def regression_data():
 
     def straight(fitted):
         return {
-            "weights": _floats(np.atleast_2d(fitted.coef_)),
+            "weights": _base64(fitted.coef_, "<f8"),
             "intercept": np.atleast_1d(fitted.intercept_).tolist(),
         }
 
@@ -136,7 +137,7 @@ def regression_data():
             weights[:, where] = fitted.coef_
             made.append(
                 {
-                    "weights": _floats(weights),
+                    "weights": _base64(weights, "<f8"),
                     "intercept": fitted.intercept_.tolist(),
                     "classes": fitted.classes_.tolist(),
                 }
@@ -155,11 +156,18 @@ def regression_data():
     }
 
 
+def _learned(model):
+    """The learned numbers of a rotary adder, in the order of eight.js: {"phi" or "H[0]": value}."""
+    numbers, parts = {}, dict(model.named_parameters())
+    for part in PARTS:
+        values = parts[part].detach().flatten().tolist()
+        names = [part] if len(values) == 1 else [f"{part}[{i}]" for i in range(len(values))]
+        numbers.update(zip(names, values))
+    return numbers
+
+
 def _numbers(model):
-    """The learned numbers of a rotary adder of 8 or 9, in the order of eight.js: a list."""
-    parts = dict(model.named_parameters())
-    order = ("arc", "S", "phi", "write", "W_1", "W_2", "H")
-    return [value for name in order for value in parts[name].detach().flatten().tolist()]
+    return list(_learned(model).values())
 
 
 def eight_data():
@@ -179,63 +187,38 @@ def eight_data():
     hard = demanding_pairs(100, seed=3)
     presets, seed = [], 100
     for name, sweep in sweeps.items():
-        config, trained = sweep.config.model, sweep.model(seed)
-        right = bool(sweep.successes[list(sweep.outcomes["seed"]).index(seed)])
-        intervals = None
-        if right:
-            learned = {n for n, _ in trained.named_parameters()}
-            names = [
-                n if p.numel() == 1 else f"{n}[{i}]"
-                for n, p in trained.named_parameters()
-                for i in range(p.numel())
-            ]
-            table = fragility(trained, *hard, names=names).set_index("name")
-            order = [
-                n
-                for tensor in ("arc", "S", "phi", "write", "W_1", "W_2", "H")
-                for n in names
-                if n.partition("[")[0] == tensor and tensor in learned
-            ]
-            intervals = [
-                [x if np.isfinite(x) else None for x in table.loc[n, ["low", "high"]]]
-                for n in order
-            ]
-        presets.append(
-            {
-                "name": f"{name}, trained",
-                "numbers": _numbers(trained),
-                "intervals": intervals,
-            }
-        )
-        presets.append(
-            {
-                "name": f"{name}, untrained",
-                "numbers": _numbers(config.build(seed)),
-                "intervals": None,
-            }
-        )
+        trained, intervals = sweep.model(seed), None
+        if sweep.successes[list(sweep.outcomes["seed"]).index(seed)]:
+            table = fragility(trained, *hard, names=list(_learned(trained))).set_index("name")
+            ends = table.loc[list(_learned(trained)), ["low", "high"]]
+            intervals = ends.astype(object).where(np.isfinite(ends), None).to_numpy().tolist()
+        untrained = _numbers(sweep.config.model.build(seed))
+        presets += [
+            {"name": f"{name}, trained", "numbers": _numbers(trained), "intervals": intervals},
+            {"name": f"{name}, untrained", "numbers": untrained, "intervals": None},
+        ]
     a, b, ripple = stratified_pairs(10, VALIDATION_SEEDS["ripple"])
     pairs = np.stack([a.numpy(), b.numpy()], 1)
     model, recipe = sweeps["8, known start"].model(seed), sweeps["8, known start"].config.recipe
     factors = dict(recipe.lr_factors)
-    names = {
-        "arc": "first angle (radians)",
-        "stride": "stride of the arc (radians a digit)",
-        "S": "size of the wave",
-        "phi": "crest of the wave (tokens back)",
-        "write": "what attention writes",
-        "W_1": "steepness of the step",
-        "W_2": "height of the step",
-        "H0": "head, first dimension",
-        "H1": "head, last dimension",
-    }
+    names = [
+        "first angle (radians)",
+        "stride of the arc (radians a digit)",
+        "size of the wave",
+        "crest of the wave (tokens back)",
+        "what attention writes",
+        "steepness of the step",
+        "height of the step",
+        "head, first dimension",
+        "head, last dimension",
+    ]
     all_numbers = np.array([[np.nan] * (9 - len(p["numbers"])) + p["numbers"] for p in presets])
     reach = 0.5 * np.nanmax(np.abs(all_numbers), axis=0)
     ranges = np.stack([np.nanmin(all_numbers, 0) - reach, np.nanmax(all_numbers, 0) + reach], 1)
     own_seeds = range(200, 300)
     return {
         "presets": presets,
-        "names": list(names.values()),
+        "names": names,
         "ranges": ranges.tolist(),
         "strata": [{"ripple": k, "pairs": pairs[ripple.numpy() == k].tolist()} for k in range(10)],
         "demanding": np.stack([x.numpy() for x in hard], 1).tolist(),
@@ -262,16 +245,14 @@ def eight_data():
                 " nines_chance evaluate_every"
             ).split()
         },
-        "factors": [factors.get(name, 1.0) for name in "arc S phi write W_1 W_2 H H".split()],
+        "factors": [factors.get(name, 1.0) for name in (*PARTS, "H")],
         "window": model.config.window,
         "period": float(model.period),
         "eps": float(model.eps),
         "radius": float(model.A),
-        "note": f"The numbers are those of seed {seed} of the stored sweeps (checksums "
-        + ", ".join(
-            s.provenance["files"]["weights.safetensors"].split(":")[-1][:8] for s in sweeps.values()
-        )
-        + ").",
+        "note": _hashes(
+            sweeps.values(), f"The numbers are those of seed {seed} of the stored sweeps"
+        ),
     }
 
 
@@ -280,7 +261,7 @@ def circle_data():
     from lab.modular.runs import runs_of_arm
 
     def half(tensor):
-        return base64.b64encode(tensor.half().numpy().astype("<f2").tobytes()).decode()
+        return _base64(tensor.numpy(), "<f2")
 
     [run], other = runs_of_arm("reference"), runs_of_arm("replicas")[0]
     config = run.config

@@ -1,7 +1,7 @@
 // Sampling against a census: draw samples from a population of answers that is known, and count how often intervals hold.
 bookLaboratories.census = function (root, data, reset) {
   "use strict";
-  const { bytes, chance, choice, drawing, element, exactInterval, field, inSlices, nCarries, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, chance, choice, drawing, element, exactInterval, field, inSlices, nCarries, percent, settingsOf } = bookLaboratories;
   const PAIRS = 1000000;
   const [WIDTH, HEIGHT, KEPT] = [440, 210, 40]; // narrow, so that its text is legible on a phone
   const settings = settingsOf(root.id, { model: 1, design: "simple", n: 50, seed: 1 });
@@ -29,7 +29,6 @@ bookLaboratories.census = function (root, data, reset) {
   const said = element("p", { className: "said", role: "status" });
   const picture = element("div");
   const progress = element("progress", { max: 200, value: 0, hidden: true, "aria-label": "Samples drawn" });
-  const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
   let [random, samples, running] = [chance(Number(settings.seed)), [], 0];
 
   /** How many of n go to each class: in proportion to its size, or equal parts; remainders to the first classes. */

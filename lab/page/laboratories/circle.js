@@ -1,7 +1,7 @@
 // The circle: the spectrum of the embedding by epoch, and what becomes of all pairs without some frequencies.
 bookLaboratories.circle = function (root, data, reset) {
   "use strict";
-  const { bytes, choice, drawing, element, field, inSlices, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, choice, drawing, element, field, inSlices, percent, settingsOf } = bookLaboratories;
   const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
   const [E, K] = [D / H, (p - 1) / 2];
   const settings = settingsOf(root.id, { epoch: data.epochs.length - 1, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
@@ -142,7 +142,6 @@ bookLaboratories.circle = function (root, data, reset) {
   const result = element("p", { className: "said", role: "status" });
   const pictures = element("div", { className: "pair" });
   const progress = element("progress", { max: p * p, value: 0, hidden: true, "aria-label": "Pairs done" });
-  const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
   const stop = button("Stop", () => { running += 1; });
   stop.hidden = true;
   let [running, network] = [0, null];

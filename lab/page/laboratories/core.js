@@ -240,6 +240,13 @@ const bookLaboratories = (function () {
     return made;
   }
 
+  /** A button that does something. */
+  function button(text, act) {
+    const made = element("button", { type: "button" }, text);
+    made.addEventListener("click", act);
+    return made;
+  }
+
   let fields = 0;
   /** A control under its label. */
   function field(text, control) {
@@ -299,7 +306,7 @@ const bookLaboratories = (function () {
   }
 
   return {
-    Transformer, add, argmax, binomialBelow, bytes, chance, choice, drawing, element, exactInterval, field, inSlices,
-    nCarries, percent, place, sequence, settingsOf, softmax, start, table,
+    Transformer, add, argmax, binomialBelow, button, bytes, chance, choice, drawing, element, exactInterval, field, inSlices,
+    linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
   };
 })();

@@ -1,7 +1,7 @@
 // Eight and nine numbers: every number of a small adder under a slider, and its training run in the page.
 bookLaboratories.eight = function (root, data, reset) {
   "use strict";
-  const { chance, choice, drawing, element, field, inSlices, place, settingsOf, table } = bookLaboratories;
+  const { argmax, button, chance, choice, drawing, element, field, inSlices, place, settingsOf, softmax, table } = bookLaboratories;
   const [WINDOW, ROWS, FIRST_ROW] = [data.window, 11, 22];
   const [WIDTH, HEIGHT] = [440, 200];
   const settings = settingsOf(root.id, { preset: 0, seed: data.seeds[0], numbers: "" });
@@ -26,10 +26,7 @@ bookLaboratories.eight = function (root, data, reset) {
     const angles = Array.from({ length: 10 }, (_, d) => m.first + m.stride * d);
     const turn = (2 * Math.PI) / data.period;
     const scores = Array.from({ length: WINDOW }, (_, lag) => m.S * Math.cos(turn * (lag - m.phi)));
-    const top = Math.max(...scores);
-    const powers = scores.map((score) => Math.exp(score - top));
-    const total = powers.reduce((sum, power) => sum + power, 0);
-    return { m, turn, cos: angles.map(Math.cos), sin: angles.map(Math.sin), weights: powers.map((power) => power / total) };
+    return { m, turn, cos: angles.map(Math.cos), sin: angles.map(Math.sin), weights: softmax(scores) };
   }
 
   const logits = new Float64Array(10);
@@ -54,18 +51,12 @@ bookLaboratories.eight = function (root, data, reset) {
     return Array.from({ length: ROWS }, (_, i) => { row(s, tokens, FIRST_ROW + i); return [...logits]; });
   }
 
-  function likeliest() {
-    let best = 0;
-    for (let d = 1; d < 10; d += 1) if (logits[d] > logits[best]) best = d;
-    return best;
-  }
-
   /** Which digits are wrong, the right ones before them: per sum one array of 11. */
   function wrongDigits(w, sums) {
     const s = shared(w);
     return sums.map((tokens) => Array.from({ length: ROWS }, (_, i) => {
       row(s, tokens, FIRST_ROW + i);
-      return likeliest() !== tokens[FIRST_ROW + i + 1];
+      return argmax(logits) !== tokens[FIRST_ROW + i + 1];
     }));
   }
 
@@ -74,7 +65,7 @@ bookLaboratories.eight = function (root, data, reset) {
     return sums.every((tokens) => {
       for (let i = 0; i < ROWS; i += 1) {
         row(s, tokens, FIRST_ROW + i);
-        if (likeliest() !== tokens[FIRST_ROW + i + 1]) return false;
+        if (argmax(logits) !== tokens[FIRST_ROW + i + 1]) return false;
       }
       return true;
     });
@@ -232,7 +223,6 @@ bookLaboratories.eight = function (root, data, reset) {
   const said = element("p", { className: "said", role: "status" });
   const trained = element("p", { className: "said", role: "status" });
   const progress = element("progress", { max: recipe.steps, value: 0, hidden: true, "aria-label": "Training steps done" });
-  const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
   const stop = button("Stop", () => { running += 1; });
   stop.hidden = true;
   let [w, running, runs] = [[], 0, []];

@@ -1,16 +1,14 @@
 // What would a regression do? The fitted rules of chapter 1 on a sum of the reader's, and what each pays for it.
 bookLaboratories.regression = function (root, data, reset) {
   "use strict";
-  const { argmax, bytes, chance, choice, element, field, place, sequence, settingsOf, softmax, table } = bookLaboratories;
+  const { argmax, button, bytes, chance, choice, element, field, linear, place, sequence, settingsOf, softmax, table } = bookLaboratories;
   const NAMES = ["hundreds", "tens", "ones"];
-  const numbers = (text) => new Float64Array(bytes(text).buffer);
+  const decoded = (rule) => ({ ...rule, weights: new Float64Array(bytes(rule.weights).buffer) });
+  const [straightSum, straightDigits] = [data.sum, data.digits].map(decoded);
+  const [logits, pairLogits] = [data.logit, data.pairs].map((columns) => columns.map(decoded));
   const settings = settingsOf(root.id, { a: 347, b: 285, guess: "", seed: 1 });
   const random = chance(Number(settings.seed));
 
-  const linear = (x, { weights, intercept }) => { // weights: (outputs x inputs)
-    const w = numbers(weights);
-    return intercept.map((start, i) => x.reduce((sum, value, j) => sum + w[i * x.length + j] * value, start));
-  };
   const round = (value) => { // halves to the even neighbour, as numpy
     const low = Math.floor(value);
     return value - low === 0.5 ? low + (low % 2 !== 0) : Math.round(value);
@@ -21,11 +19,11 @@ bookLaboratories.regression = function (root, data, reset) {
   function predictions(a, b) {
     const digits = [a, b].flatMap((n) => [2, 1, 0].map((k) => place(n, k)));
     const right = [0, 1, 2, 3].map((k) => place(a + b, k));
-    const sum = linear(digits, data.sum)[0];
+    const sum = linear(straightSum.weights, digits, straightSum.intercept)[0];
     const whole = clip(round(sum), 1998);
-    const each = linear(digits, data.digits);
+    const each = [...linear(straightDigits.weights, digits, straightDigits.intercept)];
     const logit = (columns, pairs) => columns.map((column) => {
-      const w = numbers(column.weights);
+      const w = column.weights;
       const width = w.length / column.intercept.length;
       const on = pairs ? [0, 1, 2].map((k) => 100 * k + 10 * digits[k] + digits[3 + k]) : digits.map((digit, k) => 10 * k + digit);
       const scores = column.intercept.map((start, i) => on.reduce((total, j) => total + w[i * width + j], start));
@@ -46,8 +44,8 @@ bookLaboratories.regression = function (root, data, reset) {
           raw: sum.toFixed(2) },
         { name: "linear regression per digit", answer: each.map((value) => clip(round(value), 9)), losses: null,
           raw: each.map((value) => value.toFixed(1)).reverse().join(", ") },
-        { name: "logit per digit", ...probable(logit(data.logit, false), data.logit) },
-        { name: "logit with column pairs", ...probable(logit(data.pairs, true), data.pairs) },
+        { name: "logit per digit", ...probable(logit(logits, false), logits) },
+        { name: "logit with column pairs", ...probable(logit(pairLogits, true), pairLogits) },
         { name: "bigram", answer: last.slice(0, 4).map((token) => argmax(data.bigram[token])),
           losses: last.map((token, k) => -Math.log(data.bigram[token][tokens[8 + k]])) },
       ],
@@ -97,7 +95,6 @@ bookLaboratories.regression = function (root, data, reset) {
     guess.focus();
   }
 
-  const button = (text, act) => { const made = element("button", { type: "button" }, text); made.addEventListener("click", act); return made; };
   for (const control of [...sliders, guess]) control.addEventListener("input", show);
   const digitField = (i) => {
     const made = field(`${i < 3 ? "First" : "Second"} number, ${NAMES[i % 3]}`, sliders[i]);

@@ -1,6 +1,5 @@
 """The laboratory of the circle: all pairs, spectra and removed frequencies are lab/modular's."""
 
-import re
 import time
 
 import numpy as np
@@ -14,7 +13,6 @@ from lab.modular.fourier import (
     keep_sum_frequencies,
 )
 from lab.modular.runs import grids, runs_of_arm
-from lab.page.laboratories import write_laboratories
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
 
@@ -25,41 +23,12 @@ def run():
     return run
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("circle")
-    write_laboratories(["circle"], folder)
-    script = (folder / "circle.js").read_text(encoding="utf-8")
-    (folder / "circle.js").write_text(
-        re.sub(
-            r'start\("circle", bookLaboratories.circle, (.*)\);\n$',
-            r'start("circle", bookLaboratories.circle, window.data = \1);\n',
-            script,
-        ),
-        encoding="utf-8",
-    )
-    (folder / "circle.html").write_text(
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>circle</title><body>"
-        "<main><div class='laboratory' id='lab-circle'></div></main>"
-        "<script src='circle.js'></script></body></html>",
-        encoding="utf-8",
-    )
-    return folder
-
-
 @pytest.fixture
-def page(folder, bare_browser):
-    page, said = bare_browser.new_page(), []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda r: said.append(r.url) if not r.url.startswith("file:") else None)
-    page.goto((folder / "circle.html").as_uri())
-    yield page
-    page.close()
-    assert said == []
+def page(opened):
+    return opened("circle")
 
 
-def test_logits_and_cuts_are_those_of_the_book(page, run):
+def test_logits_and_cuts_are_those_of_the_book(page, data_of, run):
     _, logits = grids(run.model())
     p, keys = len(logits), run.key_frequencies
     sums = (torch.arange(p)[:, None] + torch.arange(p)) % p
@@ -67,14 +36,14 @@ def test_logits_and_cuts_are_those_of_the_book(page, run):
     cases += [("remove", keys), ("keep", keys), ("remove", [2, 3]), ("keep", [2, 3])]
     started = time.perf_counter()
     found, some = page.evaluate(
-        """(cases) => {
+        """([data, cases]) => {
             const network = new bookLaboratories.circleParts.Network(data.weights);
             const { p } = data.config;
             for (let a = 0; a < p; a += 1) for (let b = 0; b < p; b += 1) network.pair(a, b);
             const right = cases.map(([mode, ks]) => network.right(mode, ks));
             return [right, Array.from(network.logits.subarray(0, 500 * p))];
         }""",
-        cases,
+        [data_of("circle"), cases],
     )
     print(f"all {p * p:,} pairs and {len(cases)} cuts: {time.perf_counter() - started:.1f} s")
     expected = logits.flatten(0, 1)[:500].flatten()
@@ -85,12 +54,13 @@ def test_logits_and_cuts_are_those_of_the_book(page, run):
         assert abs(count - int((cut.argmax(-1) == sums).sum())) <= 2, (mode, ks)
 
 
-def test_the_spectrum_is_that_of_the_book(page, run):
+def test_the_spectrum_is_that_of_the_book(page, data_of, run):
     norms = frequency_norms(component_norms(run.weights["W_E"][: run.config.p].float()))
     power = norms[1:].square().numpy()
     found = page.evaluate(
-        """() => bookLaboratories.circleParts.spectrum(
-            bookLaboratories.circleParts.halves(data.epochs.at(-1).embedding))"""
+        """(data) => bookLaboratories.circleParts.spectrum(
+            bookLaboratories.circleParts.halves(data.epochs.at(-1).embedding))""",
+        data_of("circle"),
     )
     assert np.allclose(found, power / power.sum(), atol=1e-6)
 

@@ -1,7 +1,5 @@
 """The laboratory of eight and nine numbers: its digits, intervals and steps are the book's."""
 
-import json
-import re
 import time
 
 import numpy as np
@@ -13,49 +11,23 @@ from lab.adders.studies.frontier import ENTRIES
 from lab.adders.studies.generic_starts import GENERIC
 from lab.adders.ten_digits import stratified_pairs
 from lab.adders.training.fleets import Examples, Fleet
-from lab.page.laboratories import write_laboratories
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
 SWEEPS = (ENTRIES["8"], GENERIC["8, flat"], ENTRIES["9"], ENTRIES["9, random start"])
 LAB = "bookLaboratories.eightNumbers"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("eight")
-    write_laboratories(["eight"], folder)
-    (folder / "eight.html").write_text(
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>eight</title><body>"
-        "<main><div class='laboratory' id='lab-eight'></div></main>"
-        "<script src='eight.js'></script></body></html>",
-        encoding="utf-8",
-    )
-    return folder
-
-
 @pytest.fixture
-def page(folder, bare_browser):
-    page, said = bare_browser.new_page(), []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda r: said.append(r.url) if not r.url.startswith("file:") else None)
-    page.goto((folder / "eight.html").as_uri())
-    yield page
-    page.close()
-    assert said == []
+def page(opened):
+    return opened("eight")
 
 
-def data_of(folder):
-    text = (folder / "eight.js").read_text(encoding="utf-8")
-    return json.loads(re.search(r"bookLaboratories\.eight, (\{.*\})\);\n$", text)[1])
-
-
-def test_logits_and_digits_are_pytorchs(page, folder):
+def test_logits_and_digits_are_pytorchs(page, data_of):
     a, b, _ = stratified_pairs(25, seed=8)  # 500 sums
     pairs = torch.stack([a, b], 1).tolist()
     sequences = FORMATS["leading zero"].sequences(a, b)
     for k, entry in enumerate(SWEEPS):
-        numbers = data_of(folder)["presets"][2 * k]["numbers"]
+        numbers = data_of("eight")["presets"][2 * k]["numbers"]
         model = entry.sweep().model(100).double()
         with torch.no_grad():
             expected = model(sequences[:, :33])[:, 22:33]  # (500, 11, 10)
@@ -68,12 +40,12 @@ def test_logits_and_digits_are_pytorchs(page, folder):
         assert torch.equal(found.argmax(-1), expected.argmax(-1))
 
 
-def test_fifty_steps_are_the_fleets(page, folder):
+def test_fifty_steps_are_the_fleets(page, data_of):
     """On the same batches; single against double precision: within 1e-3 of each number's size."""
     config, seed = ENTRIES["8"].config, 200
     fleet = Fleet(config, [seed])
     batches = Examples(config, seed, "cpu").draw(0, 50)  # (50, 35, 64)
-    start = data_of(folder)["starts"][0]["numbers"][0]
+    start = data_of("eight")["starts"][0]["numbers"][0]
     found = page.evaluate(
         f"""([w, batches]) => {{
             const training = new {LAB}.Training(w);
@@ -92,8 +64,8 @@ def test_fifty_steps_are_the_fleets(page, folder):
     assert np.allclose(found, expected, rtol=1e-3)
 
 
-def test_intervals_are_those_of_fragility(page, folder):
-    data = data_of(folder)
+def test_intervals_are_those_of_fragility(page, data_of):
+    data = data_of("eight")
     book = data["presets"][0]
     found = page.evaluate(
         f"""([w, pairs]) => {{
@@ -109,7 +81,7 @@ def test_intervals_are_those_of_fragility(page, folder):
             assert one is None or one == pytest.approx(other, rel=5e-3)
 
 
-def test_by_keyboard_and_by_address(page, folder):
+def test_by_keyboard_and_by_address(page, data_of):
     status = page.locator("[role=status]").first
     assert status.inner_text().startswith("200 of 200")
     slider = page.get_by_label("crest of the wave (tokens back)")

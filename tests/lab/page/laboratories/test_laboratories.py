@@ -1,6 +1,5 @@
 """The laboratories in a real browser: their numbers are PyTorch's, and a keyboard is enough."""
 
-import json
 import re
 
 import numpy as np
@@ -13,61 +12,12 @@ from lab.addition.carries import all_pairs, carries
 from lab.addition.censuses import census_of, subjects
 from lab.addition.interventions import ablate_edges, ablate_part, patch, streams
 from lab.experiments import half_trained, runs_of
-from lab.page.laboratories import LABORATORIES, laboratories_of, write_laboratories
+from lab.page.laboratories import LABORATORIES, laboratories_of
 from lab.stats import exact_interval
-from lab.store import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
-STYLES = (ROOT / "figures/theme/shared.css").read_text(encoding="utf-8")
 UNNAMED = """() => [...document.querySelectorAll("main input, main select, main progress")]
     .filter((one) => !one.getAttribute("aria-label") && !one.labels.length).length"""
-BODY = "<main><div class='laboratory' id='lab-{0}'><p>Without JavaScript.</p></div></main>"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Pages from disk, one a laboratory, light and dark."""
-    folder = tmp_path_factory.mktemp("laboratories")
-    write_laboratories(list(LABORATORIES), folder)
-    for name in LABORATORIES:
-        for theme in ("light", "dark"):
-            (folder / f"{name}-{theme}.html").write_text(
-                f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title>"
-                "<meta name='viewport' content='width=device-width'>"
-                f"<style>{STYLES} body {{ background: var(--paper); color: var(--ink); }}</style>"
-                f"<body class='quarto-{theme}'>{BODY.format(name)}"
-                f"<script src='{name}.js'></script></body></html>",
-                encoding="utf-8",
-            )
-    return folder
-
-
-@pytest.fixture
-def opened(folder, bare_browser):
-    """open(name, address="", theme, width): a page; at the end nothing may have been loaded or
-    complained of."""
-    pages = []
-
-    def open_page(name, address="", theme="light", width=1280, **options):
-        page = bare_browser.new_page(viewport={"width": width, "height": 900}, **options)
-        said = []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda r: said.append(r.url) if not r.url.startswith("file:") else None)
-        page.goto((folder / f"{name}-{theme}.html").as_uri() + address)
-        pages.append((page, said))
-        return page
-
-    yield open_page
-    complaints = [text for _, said in pages for text in said]
-    for page, _ in pages:
-        page.close()
-    assert complaints == []
-
-
-def data_of(folder, name):
-    text = (folder / f"{name}.js").read_text(encoding="utf-8")
-    return json.loads(re.search(r"bookLaboratories\.\w+, (\{.*\})\);\n$", text)[1])
 
 
 MODEL = """(data, i) => new bookLaboratories.Transformer(
@@ -94,8 +44,8 @@ def scale_of(logits):
     return float(logits.std())
 
 
-def test_logits_and_digits_are_pytorchs(opened, folder):
-    page, data = opened("adder"), data_of(folder, "adder")
+def test_logits_and_digits_are_pytorchs(opened, data_of):
+    page, data = opened("adder"), data_of("adder")
     for i, model in enumerate(models()):
         a, b, tokens = some_sums(500, seed=i)
         with torch.no_grad():
@@ -118,8 +68,8 @@ def test_logits_and_digits_are_pytorchs(opened, folder):
         assert written == generate(model, tokens[:, :8], 5)[:, -5:].tolist()
 
 
-def test_interventions_are_those_of_the_book(opened, folder):
-    page, data, rng = opened("adder"), data_of(folder, "adder"), np.random.default_rng(1)
+def test_interventions_are_those_of_the_book(opened, data_of):
+    page, data, rng = opened("adder"), data_of("adder"), np.random.default_rng(1)
     model = models()[0]
     _, _, tokens = some_sums(100, seed=9)
     _, _, others = some_sums(100, seed=10)

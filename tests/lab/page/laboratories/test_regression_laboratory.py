@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from test_laboratories import folder, opened  # noqa: F401
 
 from _common import encode_addition, make_addition_dataset
 from lab.addition.baselines import (
@@ -25,7 +24,7 @@ ASK = """(pairs) => { const ask = document.getElementById("lab-regression").pred
     return pairs.map(([a, b]) => ask(a, b).rules.map((rule) => [rule.answer, rule.losses])); }"""
 
 
-def test_answers_and_losses_are_those_of_the_book(opened):  # noqa: F811
+def test_answers_and_losses_are_those_of_the_book(opened):
     """Digits equal, losses within 1e-6 nats, on 500 sums."""
     page = opened("regression")
     pairs = np.random.default_rng(3).integers(1000, size=(500, 2))
@@ -64,7 +63,7 @@ def test_per_digit_the_ones_are_four_or_five():
     assert set(np.rint(fitted.predict(digits)[:, 0])) == {4, 5}
 
 
-def test_by_keyboard_and_by_address(opened):  # noqa: F811
+def test_by_keyboard_and_by_address(opened):
     page = opened("regression", "#lab-regression?a=123&b=456")
     status = page.locator("[role=status]")
     assert status.inner_text().startswith("123 + 456:") and page.locator("table").count() == 0
