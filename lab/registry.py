@@ -40,7 +40,7 @@ FOLDERS = {  # kind: (the book's folder, the reader's)
     "interventions": (interventions.BOOK_INTERVENTIONS, interventions.YOUR_INTERVENTIONS),
     "modular": (modular.BOOK_MODULAR, modular.YOUR_MODULAR),
     "fleets": (sweeps.BOOK_FLEETS, sweeps.YOUR_FLEETS),
-    "trajectories": (frontier.BOOK_TRAJECTORIES, frontier.YOUR_TRAJECTORIES),
+    "trajectories": (store.BOOK_TRAJECTORIES, store.YOUR_TRAJECTORIES),
 }
 MORE_THAN_RUNS = ("half-trained", "map")  # arms of book_configs beside ARMS
 

@@ -44,7 +44,6 @@ __all__ = (
     " attention_pattern log_ratios followed LogRatioProfile".split()
 )
 
-BOOK_TRAJECTORIES, YOUR_TRAJECTORIES = store.BOOK_TRAJECTORIES, store.YOUR_TRAJECTORIES
 PUBLISHED_SEEDS, MORE_SEEDS, OWN_SEEDS = range(40), range(100), range(100, 140)
 
 
@@ -304,8 +303,8 @@ def followed(label, progress=True):
     )
     (table, _), _ = find_or_make(
         wanted,
-        BOOK_TRAJECTORIES,
-        YOUR_TRAJECTORIES,
+        store.BOOK_TRAJECTORIES,
+        store.YOUR_TRAJECTORIES,
         find,
         current=lambda own: own[1]["code"] == CODE,
         make=lambda folder: store_followed(label, folder, progress),

@@ -80,12 +80,11 @@ def arms():
     ]
 
 
-def recovery(arm, progress=True, seeds=None):
-    """The finished sweep of an arm: see lab.adders.training.sweeps.finished_sweep. seeds: SEEDS, if
-    not given."""
+def recovery(arm, progress=True, seeds=SEEDS):
+    """The finished sweep of an arm: see lab.adders.training.sweeps.finished_sweep."""
     return finished_sweep(
         arm.config,
-        SEEDS if seeds is None else seeds,
+        seeds,
         f"circuit of {arm.counted}, noise {arm.noise:g}, {arm.rate} rate",
         progress,
     )
@@ -98,10 +97,10 @@ def _adds(model, seed):
     return passes(model.build(seed), *board_pairs())
 
 
-def recovery_table(progress=True, seeds=None):
+def recovery_table(progress=True, seeds=SEEDS):
     """One row per arm and seed: a DataFrame (counted, rate, noise, seed, adds_before, adds_after,
     right_after, ripple_wrong). adds, right: of the board's 10,010 pairs; `before`: the same start,
-    not trained. seeds: SEEDS, if not given."""
+    not trained."""
     rows = []
     for arm in arms():
         found = recovery(arm, progress, seeds)

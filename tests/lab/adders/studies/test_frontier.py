@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lab import store
 from lab.adders.formats import FORMATS
 from lab.adders.models.micro_adder import micro_adder
 from lab.adders.models.rotary_adder import ROTARY_ADDERS
@@ -167,7 +168,7 @@ def test_a_readers_own_trajectories_are_kept(tmp_path, monkeypatch):
     config = changed(
         preset("r8-step-diagonal-centred"), {"steps": 50, "evaluate_every": 50, "batch_size": 4}
     )
-    monkeypatch.setattr(frontier, "YOUR_TRAJECTORIES", tmp_path)
+    monkeypatch.setattr(store, "YOUR_TRAJECTORIES", tmp_path)
     monkeypatch.setattr(frontier, "LOOK", 50)
     monkeypatch.setattr(frontier, "FOLLOWED", {"x": [1]})
     monkeypatch.setitem(frontier.ENTRIES, "x", type("Short", (), {"config": config}))
@@ -181,7 +182,7 @@ def test_a_readers_own_trajectories_are_kept(tmp_path, monkeypatch):
 def test_the_book_followed_what_it_stored(label):
     """The last look at each seed is the stored sweep's final weights, to the digits that are
     written."""
-    if not (frontier.BOOK_TRAJECTORIES / sweep_name(ENTRIES[label].config)).exists():
+    if not (store.BOOK_TRAJECTORIES / sweep_name(ENTRIES[label].config)).exists():
         pytest.fail(f"python -m tools.train has not made '{label}, followed'")
     table, stored = frontier.followed(label), read_sweep(ENTRIES[label].config)
     last = table[table["step"] == stored.config.recipe.steps].set_index("seed")

@@ -65,11 +65,10 @@ def test_a_readers_own_sweep(tmp_path, monkeypatch):
     start, not trained."""
     monkeypatch.setattr(sweeps, "YOUR_FLEETS", tmp_path)
     monkeypatch.setattr(recovery, "STEPS", 3)
-    monkeypatch.setattr(recovery, "SEEDS", [100, 101])
     monkeypatch.setattr(recovery, "LEVELS", {(8, "quick"): (0.0, 0.3)})
     monkeypatch.setattr(find_or_make, "_used", [])
     monkeypatch.setenv("BOOK_RUNS", "fresh")
-    table = recovery.recovery_table(progress=False)
+    table = recovery.recovery_table(progress=False, seeds=[100, 101])
     assert (
         table["seed"].tolist() == [100, 101, 100, 101]
         and len(list(tmp_path.glob("near-circuit-8-*"))) == 2
