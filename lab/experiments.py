@@ -8,7 +8,8 @@ runs go on to the end; the runs of the other arms end 5 epochs after they have l
 
 import numpy as np
 
-from _common import positive, seed_numbers, whole_number
+from _common import positive, whole_number
+from lab.checks import seed_numbers
 from lab.runs import REVERSAL, RunConfig, finished_runs
 
 SEEDS = range(42, 47)  # five seeds an arm

@@ -20,7 +20,6 @@ from _common import (
     VOCAB_SIZE,
     AdditionTransformer,
     addition_floor,
-    check_settings,
     make_addition_dataset,
     make_disjoint_addition_split,
     make_reversal_dataset,
@@ -39,6 +38,7 @@ from _common import (
 )
 from lab import store
 from lab.addition import other_architectures, two_tasks
+from lab.checks import check_settings
 from lab.find_or_make import Wanted, building_chapter, find_or_make, note_use, python_command
 from lab.scale import at_most
 

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from _common import real_number, seeded_rng, whole_number
+from _common import real_number, whole_number
+from lab.checks import seeded_rng
 
 __all__ = """
     exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval

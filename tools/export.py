@@ -41,7 +41,6 @@ LEFT_OUT = {
 SHARED = [
     _common._plain,
     _common.whole_number,
-    _common.seed_number,
     _common.true_or_false,
     _common.seeded_generator,
     _common._device_of,
@@ -92,7 +91,7 @@ DEFINITIONS = {
     ],
 }
 CONSTANTS = {
-    _common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS", "LARGEST_SEED"),
+    _common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"),
     formats: ("DIGITS", "LARGEST"),
     micro_adder: ("CONTEXT", "SPECIALS"),
     by_hand: ("PADDED_CONTEXT", "SHARPENED"),

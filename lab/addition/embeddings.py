@@ -6,7 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from _common import own_defaults, seeded_rng
+from _common import own_defaults
+from lab.checks import seeded_rng
 
 __all__ = "cosine principal_components order_test best_split split_test column_test".split()
 

@@ -27,11 +27,11 @@ from _common import (
     predict_answers,
     seed_number,
     seeded_generator,
-    seeded_rng,
     whole_number,
 )
 from lab import store
 from lab.addition.carries import carries
+from lab.checks import seeded_rng
 from lab.find_or_make import Call, Wanted, find_or_make, python_command
 from lab.scale import at_most
 

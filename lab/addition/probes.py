@@ -16,9 +16,10 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from _common import own_defaults, seeded_generator, seeded_rng
+from _common import own_defaults, seeded_generator
 from lab.addition.carries import carries
 from lab.addition.interventions import Sums, patch, streams
+from lab.checks import seeded_rng
 
 __all__ = (
     "Probe fit_probe ones_types control_labels carry_probes read_digits tens_digit_probes overwrite"

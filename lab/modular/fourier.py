@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from _common import own_defaults, seeded_rng
+from _common import own_defaults
+from lab.checks import seeded_rng
 
 __all__ = (
     "fourier_basis component_names component_norms frequency_norms gini key_frequencies "

@@ -26,7 +26,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from _common import (
-    check_settings,
     not_negative,
     or_none,
     own_defaults,
@@ -35,11 +34,11 @@ from _common import (
     real_number,
     seed_number,
     seeded_generator,
-    share,
     whole_from_zero,
     whole_number,
     word,
 )
+from lab.checks import check_settings, share
 
 __all__ = (
     "ModularConfig ModularTransformer ModularMLP new_model modular_split all_pairs "

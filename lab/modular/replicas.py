@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from _common import seeded_rng
 from lab.addition.memorising import outcome
+from lab.checks import seeded_rng
 from lab.modular.runs import LEARNED
 from lab.modular.spectra import phases, shares
 from lab.stats import rank_correlation

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from _common import own_defaults, seeded_rng
+from _common import own_defaults
+from lab.checks import seeded_rng
 from lab.modular.fourier import (
     component_norms,
     draw_others,

@@ -32,9 +32,7 @@ from _common import (
     predict_answers,
     real_number,
     seed_number,
-    seed_numbers,
     seeded_generator,
-    seeded_rng,
     test_addition,
     train_model,
     true_or_false,
@@ -47,6 +45,7 @@ from lab.adders.models.rotary_adder import RotaryAdderConfig
 from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
 from lab.adders.training.sweeps import sweep_name
 from lab.addition.interventions import Sums
+from lab.checks import seed_numbers, seeded_rng
 from lab.experiments import configs_of
 from lab.modular.model import ModularConfig, ModularTransformer, modular_split
 from lab.runs import RunConfig

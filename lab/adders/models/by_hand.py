@@ -30,9 +30,10 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import check_settings, own_defaults, true_or_false, word
+from _common import own_defaults, true_or_false, word
 from lab.adders.formats import DIGITS, FORMATS, digits_of
 from lab.adders.models.micro_adder import check_tokens
+from lab.checks import check_settings
 
 __all__ = ("CircuitConfig HandSetCircuit Trace hand_set numbers_of worked_sum SHARPENED").split()
 

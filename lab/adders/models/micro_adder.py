@@ -18,7 +18,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from _common import (
-    check_settings,
     own_defaults,
     positive_whole,
     real_number,
@@ -28,6 +27,7 @@ from _common import (
     word,
 )
 from lab.adders.gradients.position_only import PositionOnlyParts, answer_rows, received_scale
+from lab.checks import check_settings
 
 __all__ = "MicroAdderConfig MicroAdder MICRO_ADDERS micro_adder load_published_57".split()
 

@@ -23,9 +23,10 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import EOS, EQUALS, PLUS, check_settings, own_defaults, true_or_false, whole_number
+from _common import EOS, EQUALS, PLUS, own_defaults, true_or_false, whole_number
 from lab.adders.formats import DIGITS
 from lab.adders.models.micro_adder import check_tokens
+from lab.checks import check_settings
 
 __all__ = "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder FALSIFIED".split()
 

@@ -21,7 +21,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from _common import (
-    check_settings,
     or_none,
     own_defaults,
     positive,
@@ -33,6 +32,7 @@ from _common import (
 )
 from lab.adders.gradients.position_only import PositionOnlyParts, answer_rows
 from lab.adders.models.micro_adder import CONTEXT, check_tokens
+from lab.checks import check_settings
 
 __all__ = "RotaryAdderConfig RotaryAdder ROTARY_ADDERS".split()
 

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from _common import (
     VOCAB_SIZE,
     Attention,
-    check_settings,
     own_defaults,
     positive,
     seeded_generator,
@@ -30,6 +29,7 @@ from _common import (
     word,
 )
 from lab.adders.models.micro_adder import check_tokens
+from lab.checks import check_settings
 
 __all__ = "SmallTransformerConfig SmallTransformer SMALL_TRANSFORMERS".split()
 

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from _common import check_settings, not_negative, own_defaults, seeded_generator, word
+from _common import not_negative, own_defaults, seeded_generator, word
 from lab.adders.models.by_hand import CHOICES, CircuitConfig
 from lab.adders.models.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
+from lab.checks import check_settings
 
 __all__ = "by_hand near NearHandSet HAND_SET_CONFIGS solve_positions".split()
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from _common import seeded_rng
 from lab.adders.studies.frontier import PUBLISHED_START, Entry
+from lab.checks import seeded_rng
 from lab.scale import few
 
 __all__ = (

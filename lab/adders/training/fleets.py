@@ -28,16 +28,13 @@ from tqdm.auto import tqdm
 
 from _common import (
     check_gradients,
-    check_settings,
     not_negative,
     or_none,
     own_defaults,
     positive,
     positive_whole,
     seed_number,
-    seed_numbers,
     seeded_generator,
-    share,
     true_or_false,
     whole_from_zero,
     whole_number,
@@ -59,6 +56,7 @@ from lab.adders.ten_digits import (
     uniform_pairs,
     with_nines,
 )
+from lab.checks import check_settings, seed_numbers, share
 
 CHUNK = 50  # steps whose examples are drawn together
 DATA_SEED_OFFSET = (

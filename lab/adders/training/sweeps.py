@@ -26,13 +26,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
-from _common import check_gradients, own_defaults, seed_numbers, whole_number, whole_numbers
+from _common import check_gradients, own_defaults, whole_number, whole_numbers
 from lab import store
 from lab.adders.models.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
 from lab.adders.models.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.adders.models.trainable_by_hand import NearHandSet
 from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
+from lab.checks import seed_numbers
 from lab.find_or_make import Wanted, find_or_make, note_use, python_command, runs_mode
 from lab.scale import at_most
 
