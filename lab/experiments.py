@@ -70,6 +70,21 @@ ARM_SEEDS = {
     "two digits, live": range(42, 62),
 }  # SEEDS for all others
 
+# Arms of which the book keeps the histories and not the weights: no page looks into these models.
+HISTORY_ONLY = (
+    "most significant first",
+    "no warm-up",
+    "SGD with momentum",
+    "reference, followed to the end",
+    "batches of 128",
+    "convolution on addition",
+    "convolution on reversal",
+    "GRU on addition",
+    "GRU on reversal",
+    "two digits, live",
+    "map",
+)
+
 # Arms that are planned and not (fully) stored yet: `tools.train` fills them; no chapter may ask
 # for them.
 NOT_YET = []

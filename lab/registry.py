@@ -23,7 +23,7 @@ from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from lab.adders.training import sweeps
 from lab.addition import censuses, interventions, replay
-from lab.experiments import ARMS, book_configs, runs_of
+from lab.experiments import ARMS, HISTORY_ONLY, book_configs, runs_of
 from lab.modular import runs as modular
 from lab.runs import TINY, finished_run, train_and_store
 from lab.scale import at_most, few, scale
@@ -94,13 +94,19 @@ def _once(name, config, make):
     return Result(name, jobs, config)
 
 
-def _run_result(config):
+def _run_result(config, keep_weights=True):
     config = at_most(config, TINY)
-    return _once(store.run_name(config), config, functools.partial(_train_run, config))
+    make = functools.partial(_train_run, config, keep_weights)
+    return _once(store.run_name(config), config, make)
 
 
-def _train_run(config, folder):
-    return train_and_store(config, folder, torch.device("cpu"), progress=False)
+def _train_run(config, keep_weights, folder):
+    device = torch.device("cpu")
+    return train_and_store(config, folder, device, progress=False, keep_weights=keep_weights)
+
+
+def _arm_results(arm):
+    return [_run_result(config, arm not in HISTORY_ONLY) for config in book_configs([arm])]
 
 
 def _modular_result(config, keep="weights"):
@@ -221,7 +227,7 @@ def experiments():
             arm,
             _chapter_of(arm),
             "runs",
-            functools.partial(lambda arm: [_run_result(c) for c in book_configs([arm])], arm),
+            functools.partial(_arm_results, arm),
         )
         for arm in (*ARMS, *MORE_THAN_RUNS)
     ]

@@ -3,6 +3,7 @@
 It comes from `data/runs`, from your own runs, or is trained now: see lab/find_or_make.py.
 """
 
+import dataclasses
 import functools
 import time
 from dataclasses import dataclass, field, fields
@@ -20,6 +21,7 @@ from _common import (
     VOCAB_SIZE,
     AdditionTransformer,
     addition_floor,
+    count_parameters,
     make_addition_dataset,
     make_disjoint_addition_split,
     make_reversal_dataset,
@@ -192,12 +194,13 @@ def differences(config):
 class Run:
     """A finished run: its configuration, its history (one row per epoch), and its trained model.
 
+    weights: None where the book keeps only the history (`HISTORY_ONLY` in lab/experiments.py).
     origin: "book" (stored with the book) or "yours" (trained here, now or earlier).
     """
 
     config: RunConfig
     history: pd.DataFrame
-    weights: dict
+    weights: dict | None
     provenance: dict
     origin: str
 
@@ -211,7 +214,14 @@ class Run:
         return differences(self.config)
 
     def model(self, device=DEVICE):
-        """The trained AdditionTransformer, in evaluation mode."""
+        """The trained AdditionTransformer, in evaluation mode. Raises ValueError where its weights
+        are not kept."""
+        if self.weights is None:
+            command = python_command("lab.runs", "finished_run", self.config)
+            raise ValueError(
+                f"of the run {self.name} the book keeps the history, not the weights; with"
+                f" BOOK_RUNS=fresh this trains it again and keeps them: {command}"
+            )
         model = new_model(self.config)
         model.load_state_dict(self.weights)
         return model.to(device).eval()
@@ -333,9 +343,9 @@ def train(config, device=DEVICE, progress=True, epochs_only=None, measure=None):
     return model, history_table(history), history["ended"]
 
 
-def train_and_store(config, folder, device=DEVICE, progress=True, replace=False):
-    """Train a configuration and store it in `folder`. An interrupted training raises
-    KeyboardInterrupt, and stores nothing."""
+def train_and_store(config, folder, device=DEVICE, progress=True, replace=False, keep_weights=True):
+    """Train a configuration and store it in `folder`, with or without its weights. An interrupted
+    training raises KeyboardInterrupt, and stores nothing."""
     started = time.perf_counter()
     model, history, ended = train(config, device, progress)
     if ended == "interrupted":
@@ -343,7 +353,8 @@ def train_and_store(config, folder, device=DEVICE, progress=True, replace=False)
             f"training of {store.run_name(config)} was interrupted after {len(history)} epochs"
         )
     provenance = store.provenance_of(device, time.perf_counter() - started, CODE)
-    return store.save_run(config, history, model.state_dict(), provenance, folder, replace)
+    weights = model.state_dict() if keep_weights else None
+    return store.save_run(config, history, weights, provenance, folder, replace)
 
 
 def finished_run(config, progress=True):
@@ -398,11 +409,12 @@ def runs_table(folder=store.BOOK_RUNS):
         stored = store.read_run(place, RunConfig)
         run = Run(stored.config, stored.history, stored.weights, stored.provenance, "book")
         last = run.history.iloc[-1]
+        untrained = new_model(dataclasses.replace(run.config, start_from="random"))
         rows.append(
             {
                 "run": run.name,
                 **store.settings_of(run.config),
-                "parameters": sum(w.numel() for w in run.weights.values()),
+                "parameters": count_parameters(untrained),
                 "epochs_run": len(run.history),
                 "final_loss": last["loss"],
                 "final_accuracy": last["accuracy"],

@@ -4,7 +4,7 @@ it is read.
 A folder holds
     config.json           every setting of the run
     history.csv           one row per epoch, as plain text
-    weights.safetensors   the final weights (no pickle)
+    weights.safetensors   the final weights (no pickle), where they are kept
     provenance.json       date, device, versions, threads, seconds, hash of the code; and the
                           SHA-256 of the other files
 The folder's name is computed from the configuration alone: see `run_name`.
@@ -45,7 +45,7 @@ class StoredRun:
 
     config: object
     history: pd.DataFrame  # one row per epoch
-    weights: dict  # tensor name -> tensor, on the CPU
+    weights: dict | None  # tensor name -> tensor, on the CPU; None where they are not kept
     provenance: dict
     path: Path
 
@@ -130,16 +130,18 @@ def provenance_of(device, seconds, code):
 def save_run(config, history, weights, provenance, folder, replace=False):
     """Write a finished run into `folder` and return its path. A reader never sees half of it.
 
-    Everything is written to a temporary folder beside the place and moved there in one step. An
-    existing run of the same configuration stays as it is, unless `replace`.
+    weights: tensor name -> tensor; None: they are not kept. Everything is written to a temporary
+    folder beside the place and moved there in one step. An existing run of the same configuration
+    stays as it is, unless `replace`.
     """
     files = {
         "config.json": (json.dumps(settings_of(config), indent=1) + "\n").encode(),
         "history.csv": history.to_csv(index=False, lineterminator="\n").encode(),
-        "weights.safetensors": tensors_to_bytes(
-            {k: v.detach().cpu().contiguous() for k, v in weights.items()}
-        ),
     }
+    if weights is not None:
+        files["weights.safetensors"] = tensors_to_bytes(
+            {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+        )
     return write_folder(Path(folder) / run_name(config), files, provenance, replace)
 
 
@@ -186,7 +188,10 @@ def read_run(place, config_class):
     """Read and check one run's folder. Raises DamagedRun with the name of the file that is missing
     or altered."""
     place, remedy = Path(place), remedy_for(place)
-    contents, provenance = read_folder(place, ("config.json", "history.csv", "weights.safetensors"))
+    contents, provenance = read_folder(place, ("config.json", "history.csv"))
+    if "weights.safetensors" in provenance["files"]:
+        contents |= read_folder(place, ("weights.safetensors",))[0]
+    weights = contents.get("weights.safetensors")
     settings = json.loads(contents["config.json"])
     try:
         config = config_class(**settings)
@@ -201,7 +206,7 @@ def read_run(place, config_class):
     return StoredRun(
         config,
         read_table(contents["history.csv"]),
-        load_tensors(contents["weights.safetensors"]),
+        None if weights is None else load_tensors(weights),
         provenance,
         place,
     )

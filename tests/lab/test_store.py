@@ -78,6 +78,17 @@ def test_finished_run_takes_the_books_run_without_training(stored, monkeypatch):
     assert run.model(CPU)(torch.zeros(1, 2, dtype=torch.int64)).shape == (1, 2, 14)
 
 
+def test_a_run_whose_weights_are_not_kept_has_a_history_and_says_how_to_get_a_model(folders):
+    place = runs.train_and_store(TINY, store.BOOK_RUNS, CPU, progress=False, keep_weights=False)
+    assert not (place / "weights.safetensors").exists()
+    run = runs.finished_run(TINY)
+    assert run.origin == "book" and run.weights is None and len(run.history) == 3
+    with pytest.raises(ValueError, match="keeps the history, not the weights.*BOOK_RUNS=fresh"):
+        run.model(CPU)
+    [row] = runs.runs_table(store.BOOK_RUNS).to_dict("records")
+    assert row["parameters"] == sum(p.numel() for p in runs.new_model(TINY).parameters())
+
+
 def test_another_configuration_is_another_run(stored):
     other = dataclasses.replace(TINY, seed=43)
     assert store.run_name(other) != store.run_name(TINY)

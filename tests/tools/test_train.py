@@ -10,6 +10,7 @@ import pytest
 
 from lab import registry
 from lab.adders.training import sweeps
+from lab.experiments import HISTORY_ONLY
 from lab.modular.runs import modular_table
 from tools import train
 
@@ -25,6 +26,24 @@ def test_every_stored_result_is_accounted_for_and_every_name_is_unique():
     names = [each.name for each in registry.experiments()]
     assert len(names) == len(set(names))
     assert registry.unaccounted() == []
+
+
+def test_the_book_keeps_the_weights_of_the_models_that_its_pages_look_into():
+    folder = registry.FOLDERS["runs"][0]
+    kept = {place.parent.name for place in folder.glob("*/weights.safetensors")}
+    for each in registry.experiments():
+        if each.kind == "runs":
+            names = {result.name for result in each.results()}
+            assert kept & names == (set() if each.name in HISTORY_ONLY else names), each.name
+
+
+def test_the_data_stay_small():
+    sizes = [
+        p.stat().st_size
+        for p in registry.store.ROOT.joinpath("data").rglob("*")
+        if p.is_file() and "yours" not in p.parts
+    ]
+    assert sum(sizes) < 30e6 and max(sizes) < 10e6
 
 
 def test_a_stray_result_is_noticed(monkeypatch, tmp_path):
