@@ -12,7 +12,7 @@ from scipy import stats
 
 from lab.addition.memorising import outcome
 from lab.checks import seeded_rng
-from lab.modular.runs import LEARNED
+from lab.modular.measures import LEARNED
 from lab.modular.spectra import phases, shares
 from lab.stats import rank_correlation
 

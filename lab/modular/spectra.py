@@ -22,7 +22,7 @@ from lab.modular.fourier import (
     frequency_norms,
     keep_sum_frequencies,
 )
-from lab.modular.runs import LEARNED
+from lab.modular.measures import LEARNED
 
 __all__ = (
     "shares permuted_maxima standing_out second_harmonic other_frequencies margin "

@@ -42,7 +42,8 @@ from _common import (
 from lab import store
 from lab.adders.models.micro_adder import MicroAdderConfig
 from lab.adders.models.rotary_adder import RotaryAdderConfig
-from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
+from lab.adders.training.fleets import Fleet
+from lab.adders.training.recipes import FleetConfig, Recipe
 from lab.adders.training.sweeps import sweep_name
 from lab.addition.interventions import Sums
 from lab.checks import seed_numbers, seeded_rng

@@ -10,7 +10,7 @@ import pytest
 from lab import find_or_make as finding
 from lab import store
 from lab.adders.training import sweeps
-from lab.adders.training.fleets import FleetConfig, Recipe
+from lab.adders.training.recipes import FleetConfig, Recipe
 from lab.adders.training.sweeps import (
     changed,
     finished_sweep,

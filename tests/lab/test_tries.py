@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from lab.adders.models.rotary_adder import ROTARY_ADDERS
-from lab.adders.training.fleets import (
-    DATA_SEED_OFFSET,
-    Fleet,
-    FleetConfig,
-    Recipe,
-    StackedModels,
-    chosen_starts,
-)
+from lab.adders.training.fleets import Fleet, chosen_starts
+from lab.adders.training.recipes import DATA_SEED_OFFSET, FleetConfig, Recipe
+from lab.adders.training.stacked import StackedModels
 from lab.adders.training.sweeps import changed, preset
 
 SHORT = Recipe(

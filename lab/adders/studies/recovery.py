@@ -23,7 +23,7 @@ import pandas as pd
 from lab.adders.fragility import passes
 from lab.adders.models.trainable_by_hand import NearHandSet
 from lab.adders.ten_digits import board_pairs
-from lab.adders.training.fleets import FleetConfig, Recipe
+from lab.adders.training.recipes import FleetConfig, Recipe
 from lab.adders.training.sweeps import SUCCESS, finished_sweep
 from lab.scale import few
 from lab.stats import out_of

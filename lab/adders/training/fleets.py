@@ -11,41 +11,25 @@ does one whose evaluations have been perfect for long enough. Sweeps over many s
 storage: lab/adders/training/sweeps.py.
 """
 
-import functools
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch.func import functional_call
 from tqdm.auto import tqdm
 
 from _common import (
     check_gradients,
-    not_negative,
-    or_none,
     own_defaults,
-    positive,
-    positive_whole,
-    seed_number,
     seeded_generator,
-    true_or_false,
-    whole_from_zero,
     whole_number,
-    whole_numbers,
-    word,
 )
 from lab.adders.formats import DIGITS, FORMATS
-from lab.adders.gradients import small_transformer_step
-from lab.adders.gradients.position_only import loss_and_gradients, predicted_digits
-from lab.adders.models.micro_adder import MicroAdderConfig
-from lab.adders.models.small_transformer import SmallTransformerConfig
 from lab.adders.ten_digits import (
     LCM,
     TEST_SEEDS,
@@ -56,214 +40,11 @@ from lab.adders.ten_digits import (
     uniform_pairs,
     with_nines,
 )
-from lab.checks import check_settings, seed_numbers, share
+from lab.adders.training.recipes import DATA_SEED_OFFSET, tensor_sizes
+from lab.adders.training.stacked import StackedModels, right_answers, score
+from lab.checks import seed_numbers
 
 CHUNK = 50  # steps whose examples are drawn together
-DATA_SEED_OFFSET = (
-    1_000_000  # seeds are below this: no stream of examples is a validation or a test stream
-)
-SEEDS_AT_ONCE = 8  # on the CPU, so that a step's tensors stay in the cache
-SMALL_TRANSFORMERS_AT_ONCE = 1  # theirs are larger
-
-
-# Sizes of a tensor of float64. What a recipe names is the rule: its result hangs on the last bits,
-# and would be another key.
-SIZES = {
-    "root mean square": lambda p: p.square().mean().sqrt(),
-    "smallest number": lambda p: p.abs().min(),
-}
-
-
-def tensor_sizes(model, rule):
-    """The size of each learned tensor of a model, by a rule of SIZES, 1 where it is 0: {name:
-    float}."""
-    return {
-        name: float(SIZES[rule](p.detach().double())) or 1.0 for name, p in model.named_parameters()
-    }
-
-
-def _pairs(name, value, first, second):
-    """Pairs as a tuple of tuples (JSON has lists only), each part checked."""
-    if not isinstance(value, (tuple, list)) or not all(
-        isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in value
-    ):
-        raise TypeError(f"{name} must be a list of pairs, not {value!r}")
-    return tuple(
-        (first(f"the first of {name}", a), second(f"the second of {name}", b)) for a, b in value
-    )
-
-
-def _digit_stages(name, value):
-    return _pairs(name, value, functools.partial(whole_number, low=1, high=DIGITS), whole_from_zero)
-
-
-def _factors(name, value):
-    def tensor_name(name, value):
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be the name of a tensor, not {value!r}")
-        return value
-
-    return _pairs(name, value, tensor_name, not_negative)
-
-
-def _steps_from_to(name, value):
-    steps = whole_numbers(f"a step of {name}", value, 0)
-    if len(steps) != 2:
-        raise ValueError(f"{name} must be two steps, from and to, not {value!r}")
-    return tuple(steps)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a fleet is trained. The defaults are the published recipe of the 57 and must never
-    change."""
-
-    steps: int = 60_000
-    batch_size: int = 256
-    lr: float = 0.02
-    final_lr: float = 0.002  # the cosine ends here, at the last step
-    warmup_steps: int = 1_000
-    weight_decay: float = 0.01  # of AdamW (0.9, 0.999, 1e-8), on every tensor
-    adaptive_decay: bool = (
-        False  # x 0.1 while the last evaluation has exact >= 2 % and tokens >= 70 %, x 0.01 at 20 %
-    )
-    clip: float = 1.0  # largest gradient norm, per seed
-    digit_stages: tuple = (
-        (3, 2_000),
-        (6, 7_000),
-    )  # operands of at most 3 digits to step 2,000, ...; then ten
-    carry_share: float = 0.8  # of the examples, from the carry sampler
-    carry_fade: tuple = (
-        15_000,
-        45_000,
-    )  # the share falls in a straight line to carry_floor between these
-    carry_floor: float = 0.0
-    lr_factors: tuple = ()  # ((tensor name, factor), ...)
-    # the rate is a share of this size of each tensor: see `tensor_sizes` (None: it is not)
-    lr_relative_to: str = None
-    nines_share: float = 0.0  # in this share of the examples each column becomes 9 + 9 ...
-    nines_chance: float = 0.2  # ... with this probability
-    evaluate_every: int = 2_000
-    stop_after_perfect: int = (
-        10_000  # a seed ends when every evaluation of this many steps was perfect (None: never)
-    )
-    loss_on: str = "answers"  # the model's targets only, or "all" tokens that follow another
-    digit_counts: str = (
-        "largest"  # operands below 10^most; "shared": both below 10^n, n uniform from 1 to most
-    )
-    tries: int = 1  # random starts of a seed, of which it takes the best: see `chosen_starts`
-    try_steps: int = 1_000  # for how long each is tried
-    schedule_steps: int = (
-        None  # length of the learning-rate schedule, where training ends before it does
-    )
-
-    def __post_init__(self):
-        shares = "carry_share carry_floor nines_share nines_chance".split()
-        sizes = "steps batch_size evaluate_every tries try_steps".split()
-        check_settings(
-            self,
-            **dict.fromkeys(sizes, positive_whole),
-            **dict.fromkeys(shares, share),
-            lr=not_negative,
-            final_lr=not_negative,
-            warmup_steps=whole_from_zero,
-            weight_decay=not_negative,
-            adaptive_decay=true_or_false,
-            clip=or_none(positive),
-            stop_after_perfect=or_none(whole_from_zero),
-            schedule_steps=or_none(positive_whole),
-            loss_on=word("answers", "all"),
-            digit_counts=word("largest", "shared"),
-            lr_relative_to=word(None, *SIZES),
-            digit_stages=_digit_stages,
-            carry_fade=_steps_from_to,
-            lr_factors=_factors,
-        )
-        if self.steps % self.evaluate_every:
-            raise ValueError(
-                f"steps must be a multiple of evaluate_every = {self.evaluate_every}, not"
-                f" {self.steps}"
-            )
-        if self.lr_relative_to and self.lr_factors:
-            raise ValueError(
-                f"lr_relative_to = {self.lr_relative_to!r} sets the factors itself: lr_factors must"
-                f" be empty, not {self.lr_factors}"
-            )
-        if self.schedule_steps is not None and self.schedule_steps < self.steps:
-            raise ValueError(
-                f"schedule_steps must be at least steps = {self.steps}, not {self.schedule_steps}"
-            )
-        if self.tries > 1 and self.try_steps % self.evaluate_every:
-            raise ValueError(
-                f"try_steps must be a multiple of evaluate_every = {self.evaluate_every}, not"
-                f" {self.try_steps}"
-            )
-        if self.carry_floor > self.carry_share:
-            raise ValueError(
-                f"carry_floor must be at most carry_share = {self.carry_share}, not"
-                f" {self.carry_floor}"
-            )
-
-    def lr_at(self, step):
-        """The learning rate of step 0, 1, ..., as the ladder's author writes it."""
-        if step < self.warmup_steps:
-            return self.lr * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(
-            1, (self.schedule_steps or self.steps) - self.warmup_steps
-        )
-        return self.final_lr + (self.lr - self.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-    def digits_at(self, step):
-        """The most digits an operand may have at a step."""
-        return next((digits for digits, end in self.digit_stages if step < end), DIGITS)
-
-    def carry_share_at(self, step):
-        """The share of examples from the carry sampler at a step."""
-        start, end = self.carry_fade
-        faded = min(1.0, max(0.0, (step - start) / max(1, end - start)))
-        return self.carry_share + (self.carry_floor - self.carry_share) * faded
-
-
-@dataclass(frozen=True)
-class FleetConfig:
-    """A model and a recipe: everything but the seed. `data_seed`: every seed sees this one's
-    examples (None: its own); `weights_seed`: every seed starts with this one's random weights
-    (None: its own). `start_from`: the name of a stored sweep, from whose final weights each seed
-    starts (None: from its random start)."""
-
-    model: object = MicroAdderConfig()
-    recipe: Recipe = Recipe()
-    data_seed: int = None
-    start_from: str = None
-    weights_seed: int = None
-
-    def __post_init__(self):
-        if not all(
-            hasattr(self.model, name) for name in ("build", "label", "format")
-        ) or isinstance(self.model, type):
-            raise TypeError(
-                f"model must be a configuration such as MicroAdderConfig(), not {self.model!r}"
-            )
-        if not isinstance(self.recipe, Recipe):
-            raise TypeError(f"recipe must be a Recipe, not {self.recipe!r}")
-        if self.start_from is not None and not isinstance(self.start_from, str):
-            raise TypeError(
-                f"start_from must be the name of a stored sweep, not {self.start_from!r}"
-            )
-        check_settings(
-            self,
-            weights_seed=or_none(seed_number),
-            data_seed=or_none(functools.partial(whole_number, low=0, high=DATA_SEED_OFFSET - 1)),
-        )
-        if self.weights_seed is not None and (self.start_from is not None or self.recipe.tries > 1):
-            raise ValueError(
-                f"weights_seed = {self.weights_seed} is a random start: it goes with neither"
-                f" start_from = {self.start_from!r} nor tries = {self.recipe.tries} of them"
-            )
-
-    def weights_seeds(self, seeds):
-        """Whose random weights these seeds start with: a list."""
-        return [seed if self.weights_seed is None else self.weights_seed for seed in seeds]
 
 
 class Examples:
@@ -300,154 +81,6 @@ class Examples:
         if recipe.nines_share:
             a, b = with_nines(a, b, self.generator, digits, recipe.nines_share, recipe.nines_chance)
         return self.format.columns(a, b).view(-1, n, recipe.batch_size).transpose(0, 1)
-
-
-class StackedModels:
-    """The learned numbers of S models of one configuration, as one (S, P) tensor with named
-    (S, ...) views."""
-
-    @own_defaults()
-    def __init__(self, config, flat, device):
-        self.config, self.model = config, config.build(0).to(device)
-        self.shapes = {name: p.shape for name, p in self.model.named_parameters()}
-        self.alone = config.build(0).to(device)  # one model, for what is done seed by seed
-        self.bind(flat)
-
-    @classmethod
-    def untrained(cls, config, seeds, device):
-        flat = [
-            torch.cat([p.detach().flatten() for p in config.build(seed).parameters()])
-            for seed in seeds
-        ]
-        return cls(config, torch.stack(flat).to(device), device)
-
-    def bind(self, flat):
-        """Make `flat` (S, P) the learned numbers; the model's parameters are views of it."""
-        self.flat, start = flat, 0
-        for name, p in self.model.named_parameters():
-            size = self.shapes[name].numel()
-            p.data = flat[:, start : start + size].view(len(flat), *self.shapes[name])
-            p.grad = None
-            start += size
-
-    def named(self):
-        return {name: p.detach() for name, p in self.model.named_parameters()}
-
-    def _groups(self):
-        on_cpu = SMALL_TRANSFORMERS_AT_ONCE if self._is_small_transformer() else SEEDS_AT_ONCE
-        at_once = on_cpu if self.flat.device.type == "cpu" else len(self.flat)
-        return [slice(start, start + at_once) for start in range(0, len(self.flat), at_once)]
-
-    def _is_small_transformer(self):
-        return isinstance(self.config, SmallTransformerConfig)
-
-    def rows(self, loss_on="answers"):
-        """The rows whose next token is asked for, as a slice of 0..33."""
-        first = FORMATS[self.config.format].prompt - 1
-        return slice(0 if loss_on == "all" else first, first + self.config.n_targets)
-
-    def gradients(self, sequences, loss_on="answers"):
-        """Mean cross-entropy of each seed on its own examples, (S, T + 1, B) int64: (loss (S,),
-        gradient (S, P))."""
-        if self.config.position_only and loss_on == "answers":
-            return self._position_only(sequences)
-        if self._is_small_transformer():
-            loss, gradient = small_transformer_step.loss_and_gradients(
-                self.named(), self.config, sequences, self.rows(loss_on), self._groups()
-            )
-            return loss, torch.cat([gradient[name].flatten(1) for name in self.shapes], dim=1)
-        return self._one_by_one(sequences, self.rows(loss_on))
-
-    def _position_only(self, sequences):
-        parts = self.model.position_only_parts()
-        loss, grads = loss_and_gradients(parts, sequences, self._groups(), self._activation())
-        learned = [(part, g) for part, g in zip(parts, grads) if part.requires_grad]
-        gradient = torch.autograd.grad(
-            [part for part, _ in learned],
-            list(self.model.parameters()),
-            [g for _, g in learned],
-            allow_unused=True,
-        )
-        return loss, _flatten(gradient, self.model.parameters())
-
-    def _activation(self):
-        return getattr(self.config, "activation", "gelu")
-
-    def _one_by_one(self, sequences, rows):
-        losses, gradients = [], []
-        for s in range(len(self.flat)):
-            weights = {name: value[s].requires_grad_() for name, value in self.named().items()}
-            tokens = sequences[s].T
-            logits = functional_call(self.alone, weights, (tokens[:, :-1],))[:, rows]
-            loss = F.cross_entropy(
-                logits.transpose(1, 2), tokens[:, rows.start + 1 : rows.stop + 1]
-            )
-            gradient = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-            losses.append(loss.detach())
-            gradients.append(
-                torch.cat(
-                    [
-                        torch.zeros_like(w).flatten() if g is None else g.flatten()
-                        for g, w in zip(gradient, weights.values())
-                    ]
-                )
-            )
-        return torch.stack(losses), torch.stack(gradients)
-
-    @torch.no_grad()
-    def digits(self, sequences, batch_size=1024):
-        """The digit each seed finds most probable for each target, with the right digits before it.
-
-        sequences: (T + 1, N) int64, the same examples for all seeds -> (S, n_targets, N) int64. A
-        whole answer is right here exactly if greedy decoding writes it: the two part only after a
-        first wrong digit.
-        """
-        rows, out = self.rows(), []
-        parts = self.model.position_only_parts() if self.config.position_only else None
-        for part in sequences.split(batch_size, dim=1):
-            if parts is not None:
-                everyone = part.expand(len(self.flat), *part.shape)
-                out.append(
-                    torch.cat(
-                        [
-                            predicted_digits(parts, everyone[group], group, self._activation())
-                            for group in self._groups()
-                        ]
-                    )
-                )
-            elif self._is_small_transformer():
-                everyone = part.expand(len(self.flat), *part.shape)
-                out.append(
-                    small_transformer_step.predicted_tokens(
-                        self.named(), self.config, everyone, rows, self._groups()
-                    )
-                )
-            else:
-                out.append(
-                    torch.stack(
-                        [
-                            functional_call(
-                                self.alone,
-                                {name: value[s] for name, value in self.named().items()},
-                                (part.T[:, :-1],),
-                            )[:, rows]
-                            .argmax(-1)
-                            .T
-                            for s in range(len(self.flat))
-                        ]
-                    )
-                )
-        return torch.cat(out, dim=2)
-
-
-def _flatten(gradient, parameters):
-    return torch.cat(
-        [
-            (torch.zeros_like(p) if g is None else g).flatten(1)
-            for g, p in zip(gradient, parameters)
-        ],
-        dim=1,
-    )
 
 
 @own_defaults()
@@ -786,29 +419,6 @@ class Fleet:
         for i in fleet.active:
             fleet.examples[i].generator.set_state(state[f"generator.{i}"])
         return fleet
-
-
-def right_answers(models, columns):
-    """Which whole sums (their 11 digits, <EOS> aside) each seed gets right: (T + 1, N) uint8 ->
-    (S, N) booleans."""
-    first = FORMATS[models.config.format].prompt
-    sequences = columns.long()
-    return (models.digits(sequences)[:, : DIGITS + 1] == sequences[first : first + DIGITS + 1]).all(
-        1
-    )
-
-
-def score(models, uniform, stratified):
-    """Each seed's scores on a uniform and a stratified set of columns (T + 1, N): three lists of S
-    shares, exact (all targets right) and tokens (of all targets) on the uniform set, exact on the
-    stratified one."""
-    first = FORMATS[models.config.format].prompt
-    right = [
-        models.digits(c.long()) == c.long()[first : first + models.config.n_targets]
-        for c in (uniform, stratified)
-    ]
-    exact, ripple = (r.all(1).cpu().double().mean(1).tolist() for r in right)
-    return exact, right[0].cpu().double().mean((1, 2)).tolist(), ripple
 
 
 @own_defaults()

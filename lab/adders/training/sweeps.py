@@ -32,7 +32,8 @@ from lab.adders.models.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig
 from lab.adders.models.small_transformer import SMALL_TRANSFORMERS, SmallTransformerConfig
 from lab.adders.models.trainable_by_hand import NearHandSet
-from lab.adders.training.fleets import Fleet, FleetConfig, Recipe
+from lab.adders.training.fleets import Fleet
+from lab.adders.training.recipes import FleetConfig, Recipe
 from lab.checks import seed_numbers
 from lab.find_or_make import Wanted, find_or_make, note_use, python_command, runs_mode
 from lab.scale import at_most
@@ -47,6 +48,8 @@ CODE = store.code_hash(
     [
         store.ROOT / "lab" / "adders" / f"{name}.py"
         for name in (
+            "training/recipes",
+            "training/stacked",
             "training/fleets",
             "gradients/position_only",
             "models/micro_adder",

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from lab.modular import fourier
+from lab.modular.measures import grids
 from lab.modular.model import ModularTransformer, all_pairs
-from lab.modular.runs import grids
 
 P = 13
 X = torch.arange(P).double()

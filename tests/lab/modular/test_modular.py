@@ -20,6 +20,7 @@ from lab.modular.fourier import (
     frequency_norms,
     key_frequencies,
 )
+from lab.modular.measures import grids, progress_measures, time_to_grok
 from lab.modular.model import (
     ModularConfig,
     ModularMLP,
@@ -39,7 +40,6 @@ from lab.modular.runs import (
     checkpoint_epochs,
     finished_modular,
     read_modular,
-    time_to_grok,
     train_and_store,
 )
 from tools import benchmark
@@ -292,7 +292,7 @@ def test_the_history_is_that_of_the_stored_checkpoints(tiny):
         assert row["weight_norm"] == pytest.approx(
             sum(float((w**2).sum()) for w in model.parameters()), rel=1e-3
         )
-        progress = modular_runs.progress_measures(model, tiny.key_frequencies, train)
+        progress = progress_measures(model, tiny.key_frequencies, train)
         for name, value in progress.items():
             assert row[name] == pytest.approx(value, rel=0.02)
         i = tiny.history["epoch"].tolist().index(epoch)
@@ -317,7 +317,7 @@ def test_the_history_is_that_of_the_stored_checkpoints(tiny):
 
 def test_the_final_measures_are_those_of_the_trained_model(tiny):
     model, keys = tiny.model(), tiny.key_frequencies
-    logits, test = modular_runs.grids(model)[1], modular_split(TINY)[1]
+    logits, test = grids(model)[1], modular_split(TINY)[1]
     table = ablation_table(logits, keys, test).set_index("kept")["accuracy"]
     final = tiny.result["final"]
     # The measures were taken on float32 weights, and these are float16: a number moves by up to

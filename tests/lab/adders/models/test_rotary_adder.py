@@ -14,7 +14,7 @@ from lab.adders.counting import board_count, strict_count
 from lab.adders.formats import FORMATS, digits_of
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdder, RotaryAdderConfig
 from lab.adders.ten_digits import uniform_pairs, with_nines
-from lab.adders.training.fleets import StackedModels
+from lab.adders.training.stacked import StackedModels
 from lab.adders.training.sweeps import preset
 from tools import export, verify
 

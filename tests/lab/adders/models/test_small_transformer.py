@@ -20,7 +20,9 @@ from lab.adders.models.small_transformer import SMALL_TRANSFORMERS, SmallTransfo
 from lab.adders.studies import second_pass
 from lab.adders.ten_digits import uniform_pairs
 from lab.adders.training import sweeps
-from lab.adders.training.fleets import Examples, Fleet, FleetConfig, StackedModels, right_answers
+from lab.adders.training.fleets import Examples, Fleet
+from lab.adders.training.recipes import FleetConfig
+from lab.adders.training.stacked import StackedModels, right_answers
 from lab.adders.verification import smallest_margin
 from tools import benchmark, export, verify
 

@@ -22,7 +22,9 @@ from lab.adders.models.trainable_by_hand import (
     wanted_attention,
 )
 from lab.adders.ten_digits import board_pairs, stratified_pairs, uniform_pairs
-from lab.adders.training.fleets import Fleet, FleetConfig, Recipe, StackedModels
+from lab.adders.training.fleets import Fleet
+from lab.adders.training.recipes import FleetConfig, Recipe
+from lab.adders.training.stacked import StackedModels
 from lab.adders.training.sweeps import read_sweep_folder, store_fleet
 from tools import export
 from tools import verify as verify_tool

@@ -13,7 +13,7 @@ from lab.adders.models.trainable_by_hand import by_hand, near
 from lab.adders.studies import recovery
 from lab.adders.ten_digits import board_pairs, stratified_pairs
 from lab.adders.training import sweeps
-from lab.adders.training.fleets import tensor_sizes
+from lab.adders.training.recipes import tensor_sizes
 
 
 def test_sharp_circuits_are_the_same_function():

@@ -22,14 +22,9 @@ from lab.adders.gradients.position_only import loss_and_gradients
 from lab.adders.models.micro_adder import MICRO_ADDERS, micro_adder
 from lab.adders.ten_digits import uniform_pairs
 from lab.adders.training import fleets, sweeps
-from lab.adders.training.fleets import (
-    Examples,
-    Fleet,
-    FleetConfig,
-    Recipe,
-    StackedModels,
-    right_answers,
-)
+from lab.adders.training.fleets import Examples, Fleet
+from lab.adders.training.recipes import FleetConfig, Recipe
+from lab.adders.training.stacked import StackedModels, right_answers
 from tools.train import settings_of
 
 SHORT = Recipe(

@@ -12,7 +12,8 @@ from lab.modular.fourier import (
     frequency_norms,
     keep_sum_frequencies,
 )
-from lab.modular.runs import grids, runs_of_arm
+from lab.modular.measures import grids
+from lab.modular.runs import runs_of_arm
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
 
