@@ -257,7 +257,7 @@ def test_a_stored_run_is_still_what_the_code_makes():
     name, else closely.
 
     (Two processors of one name may add in different orders; that one machine repeats itself to the
-    last bit is tested in test_model.py.)
+    last bit is tested in test_train_model.py.)
     """
     stored = store.load_run(RunConfig(), store.BOOK_RUNS)
     threads = torch.get_num_threads()
