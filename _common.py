@@ -788,27 +788,32 @@ class Reader:
         return model.ln_f(x) @ model.token_emb.weight.T  # (B, V)
 
     def _attend(self, i, attn, x):  # (B, D)
-        # Sums of products instead of matrix products: a row has a single query, and a batch of tiny
-        # matrices is slow.
-        now, heads = self.length, (*x.shape[:1], attn.n_heads, -1)
+        now, heads = self.length, (attn.n_heads, -1)
         self.keys[i][now], self.values[i][now] = attn.k(x), attn.v(x)
         keys, values = (
-            cache[i][: now + 1].unflatten(-1, (attn.n_heads, -1))
-            for cache in (self.keys, self.values)
+            cache[i][: now + 1].unflatten(-1, heads) for cache in (self.keys, self.values)
         )  # (T, B, H, D/H)
-        scores = (keys * attn.q(x).view(heads)).sum(-1) / math.sqrt(keys.shape[-1])  # (T, B, H)
-        return attn.out((scores.softmax(0)[..., None] * values).sum(0).flatten(1))  # (B, D)
+        q = attn.q(x).unflatten(-1, heads) / math.sqrt(keys.shape[-1])  # (B, H, D/H)
+        weights = torch.einsum("tbhd,bhd->tbh", keys, q).softmax(0)  # (T, B, H)
+        return attn.out(torch.einsum("tbh,tbhd->bhd", weights, values).flatten(1))  # (B, D)
 
-    def take(self, rows):
+    def take(self, rows, length=None):
         """A new Reader with copies of these rows ((M,) int64, repetitions allowed), at the same
-        point."""
+        point, or after their first `length` tokens."""
         other = object.__new__(Reader)
-        other.model, other.length = self.model, self.length
+        other.model, other.length = self.model, self.length if length is None else length
         other.keys, other.values = (
-            [k.index_select(1, rows) for k in self.keys],
-            [v.index_select(1, rows) for v in self.values],
+            [_copied(cache, other.length, rows) for cache in caches]
+            for caches in (self.keys, self.values)
         )
         return other
+
+
+def _copied(cache, length, rows):
+    """The first `length` tokens of some rows, with room for the others: (T, B, D) -> (T, M, D)."""
+    copy = cache.new_empty(len(cache), len(rows), cache.shape[2])
+    torch.index_select(cache[:length], 1, rows, out=copy[:length])
+    return copy
 
 
 # --------------------------------------------------------------------------------------------------

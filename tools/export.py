@@ -41,6 +41,7 @@ LEFT_OUT = {
 SHARED = [
     _common._plain,
     _common.whole_number,
+    _common.seed_number,
     _common.true_or_false,
     _common.seeded_generator,
     _common._device_of,
@@ -91,7 +92,7 @@ DEFINITIONS = {
     ],
 }
 CONSTANTS = {
-    _common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS"),
+    _common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS", "LARGEST_SEED"),
     formats: ("DIGITS", "LARGEST"),
     micro_adder: ("CONTEXT", "SPECIALS"),
     by_hand: ("PADDED_CONTEXT", "SHARPENED"),

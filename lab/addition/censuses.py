@@ -143,9 +143,9 @@ def read_block(model, a, n=1):
         [truth // 10**k % 10 for k in range(4)] + [torch.full_like(truth, EOS)], dim=1
     )  # (N, 5)
 
-    forced_reader, forced = reader.take(pairs), [first]
+    asked, forced = reader.length, [first]
     for k in range(4):
-        forced.append(forced_reader.read(answer[:, k]))
+        forced.append(reader.read(answer[:, k]))
     forced = torch.stack(forced, dim=1)  # (N, 5, V)
     p = probabilities(forced.flatten(0, 1)).view(1000 * n, 5, -1)
     top, chosen = p.max(-1)  # (N, 5) each
@@ -153,7 +153,7 @@ def read_block(model, a, n=1):
     written = answer.clone()
     strays = (chosen != answer).any(1).nonzero()[:, 0]  # (M,)
     if len(strays):
-        own, logits = reader.take(strays), first[strays]
+        own, logits = reader.take(strays, length=asked), first[strays]
         sure[strays] = 1.0
         for k in range(5):
             best, token = probabilities(logits).max(-1)
