@@ -40,5 +40,5 @@ def plot_expected(table):
     ax.xaxis.set_major_formatter("{x:.0%}")
     ax.yaxis.set_major_formatter("{x:.0%}")
     if len(table):
-        ax.legend(loc="lower right")
+        ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.97))
     return figure
