@@ -1,5 +1,7 @@
 """What is wrong with a page that a browser shows, as scripts for `page.evaluate`; each gives an
-empty list for a sound page."""
+empty list for a sound page. `axe` asks axe-core for what breaks WCAG 2.2 at its levels A and AA."""
+
+from axe_playwright_python.sync_playwright import Axe
 
 # WCAG AA: text has 4.5 to 1 against what is behind it, large text 3 to 1.
 CONTRAST = """() => {
@@ -42,3 +44,15 @@ OPEN_FOLDED = """() => {
   document.querySelectorAll("details").forEach((part) => { part.open = true; });
   document.querySelectorAll(".callout-collapse").forEach((part) => part.classList.add("show"));  // Quarto's
 }"""
+
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"]
+
+
+def axe(page) -> list[str]:
+    """What axe-core finds on `page`, one line a rule."""
+    options = {"runOnly": {"type": "tag", "values": WCAG}, "resultTypes": ["violations"]}
+    found = Axe().run(page, options=options).response["violations"]
+    return [
+        f"{rule['id']}: {len(rule['nodes'])} times, first {rule['nodes'][0]['html'][:120]}"
+        for rule in found
+    ]

@@ -181,9 +181,9 @@ print("stored", numbers)
 :::
 
 ::: {.question}
-How many *numbers* below $9$ are in @fig-line?
+How many *numbers* below $9$ are there?
 
-Two: `{python} first` and another.
+Two: `{python} first` and another, see @fig-line.
 :::
 
 Margin: [a side note]{.aside}.

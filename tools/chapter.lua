@@ -6,7 +6,8 @@
 -- 5. a claim that a reader's own runs contradict is marked as contradicted;
 -- 6. a page with a laboratory loads its script (lab/page/laboratories), and says in its place what stands there without;
 -- 7. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here;
--- 8. the first use of each word of the glossary links to it, with its meaning as a note.
+-- 8. the first use of each word of the glossary links to it, with its meaning as a note;
+-- 9. a table without a number gets a box to scroll in.
 -- Quarto runs it at its entry point `pre-ast` (see _quarto.yml), pandoc with --lua-filter: plain pandoc nodes both times.
 
 local LEVELS = { ["1"] = "easy", ["2"] = "middling", ["3"] = "hard" }
@@ -344,4 +345,17 @@ local function link_terms(doc)
   })
 end
 
-return { { Pandoc = link_terms }, { CodeBlock = CodeBlock, Div = Div, Pandoc = Pandoc } }
+-- Quarto gives this box to no table that a chapter writes out; pandoc's pages have theirs from tools/pandoc_book.py.
+local with_table_boxes = {
+  traverse = "topdown",
+  Div = function(div)
+    if div.classes:includes("cell") then return div, false end
+  end,
+  Table = function(tbl)
+    if quarto and is_page() and #tbl.caption.long == 0 then
+      return pandoc.Div({ tbl }, pandoc.Attr("", { "table-scroll" })), false
+    end
+  end,
+}
+
+return { with_table_boxes, { Pandoc = link_terms }, { CodeBlock = CodeBlock, Div = Div, Pandoc = Pandoc } }

@@ -256,6 +256,7 @@ def check_syntax_tree(each: Found) -> None:
         each.complain(1, f"pandoc says: {done.stderr.strip()}")
         return
     seen = set()
+    questions = [n for n, line in enumerate(lines, 1) if re.match(r":{3,} \{\.question\}", line)]
 
     def visit(node) -> None:
         if isinstance(node, list):
@@ -268,10 +269,23 @@ def check_syntax_tree(each: Found) -> None:
                 each.complain(
                     find_line(lines, node), f"{OTHER_NODES[kind]} is not on the list: {LIST}"
                 )
+            if kind == "Div" and "question" in node["c"][0][1]:
+                line = questions.pop(0)
+                if has_link(node["c"][1][:1]):
+                    each.complain(
+                        line, "a question works like a button: no link, reference or note in it"
+                    )
             for value in node.values():
                 visit(value)
 
     visit(json.loads(done.stdout)["blocks"])
+
+
+def has_link(node) -> bool:
+    """Whether something in pandoc's tree becomes a link on a page."""
+    if isinstance(node, dict):
+        return node.get("t") in ("Cite", "Link", "Note") or has_link(list(node.values()))
+    return isinstance(node, list) and any(map(has_link, node))
 
 
 def find_line(lines: list[str], node: dict) -> int:

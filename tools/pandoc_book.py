@@ -574,6 +574,11 @@ def write_page(
     arguments = [
         item for name, value in variables.items() if value for item in ("-V", f"{name}={value}")
     ]
+    scripts = [
+        item
+        for name in config["format"]["html"]["include-after-body"]
+        for item in ("--include-after-body", root / name)
+    ]
     page = run_pandoc(
         root,
         [
@@ -583,8 +588,7 @@ def write_page(
             "html5",
             "--template",
             root / THEME / "page.html",
-            "--include-after-body",
-            root / config["format"]["html"]["include-after-body"],
+            *scripts,
             "--citeproc",
             "--bibliography",
             root / config["bibliography"],

@@ -34,11 +34,6 @@
   menu.addEventListener("click", () => openMenu(!sidebar.classList.contains("open")));
   sidebar.querySelectorAll(".toc a").forEach((link) => link.addEventListener("click", () => openMenu(false)));
 
-  // A wide block that scrolls sideways can be reached with the keyboard.
-  document.querySelectorAll("pre, .table-scroll, .cell-output-display, .equation").forEach((block) => {
-    if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
-  });
-
   // Copying code.
   document.querySelectorAll("div.sourceCode").forEach((block) => {
     const button = document.createElement("button");

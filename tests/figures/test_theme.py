@@ -1,9 +1,9 @@
-"""The stylesheets on Quarto's pages: its markup of the small book, kept in tests/data/quarto-pages
-(Quarto 1.7.34).
+"""The stylesheets and scripts on Quarto's pages: what it made of the small book (1.7.34), kept
+in tests/data/quarto-pages with the rules of its stylesheet that lay them out.
 
-Quarto's own stylesheets are not here. QUARTO stands for what they do with the variables that the
-theme sets, and for the faint colours that they would leave where the theme sets none.
-tests/chapters/test_pages.py opens whole pages where Quarto is.
+Its colours are not kept. COLOURS stands for what it does with the variables that the theme sets,
+and for the faint colours that it would leave where the theme sets none. Where Quarto is,
+tests/chapters/test_pages.py opens whole pages.
 """
 
 import re
@@ -11,20 +11,16 @@ import re
 import pytest
 import sass
 from bs4 import BeautifulSoup
-from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
+from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS, axe
 from quarto_pages import SAVED
 from small_book import ROOT
 
 THEME = ROOT / "figures/theme"
-PAGES = [
-    *sorted(SAVED.glob("*.html")),
-    ROOT / "tests/data/quarto-sampler.html",
-]
-QUARTO = """
-body { margin: 0; background: $body-bg; color: $body-color; border-color: $border-color; }
-main { max-width: 749px; margin: 0 auto; padding: 0 12px; }
+PAGES = sorted(SAVED.glob("*.html"))
+COLOURS = """
+body { background: $body-bg; color: $body-color; border-color: $border-color; }
 a { color: $link-color; }
-div.sourceCode { overflow: auto; background: $code-block-bg; color: #003b4f; }
+div.sourceCode { background: $code-block-bg; color: #003b4f; }
 pre { overflow: auto; background: $code-block-bg; color: $pre-color; }
 code span { color: #003b4f; }
 code span.im { color: #00769e; }
@@ -32,7 +28,9 @@ code span.im { color: #00769e; }
 .code-fold > summary, .nav-page a { color: #6c757d; }
 .callout-header { color: $body-color; border-left: 3px solid $callout-color-note; }
 .text-muted { color: $text-muted; }
-.sidebar { background: $sidebar-bg; color: $sidebar-fg; }
+#quarto-sidebar, .quarto-secondary-nav { background: $sidebar-bg; color: $sidebar-fg; }
+#quarto-sidebar a, .quarto-secondary-nav a { color: $sidebar-fg; }
+.bi::before { content: "\\25a1"; }
 """
 
 
@@ -42,21 +40,26 @@ def sheet_of(scheme):
         for name in (f"quarto-{scheme}.scss", "quarto.scss")
     ]
     colours, rules = sources[0], sources[1]
-    return sass.compile(string=colours + QUARTO + rules) + (THEME / "shared.css").read_text(
-        encoding="utf-8"
-    )
+    shared = (THEME / "shared.css").read_text(encoding="utf-8")
+    layout = (SAVED / "layout.css").read_text(encoding="utf-8")
+    return layout + sass.compile(string=colours + COLOURS + rules) + shared
 
 
-def composed(path, scheme):
-    """What Quarto makes of a page's text, as a page of its own, with the book's script; with boxes
-    of the figures' size for the figures."""
-    text = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-    for image in text.find_all("img"):
+SCRIPTS = "".join(
+    (THEME / f"{name}.html").read_text(encoding="utf-8") for name in ("predict", "keyboard")
+)
+
+
+def composed(path, scheme, scripts=SCRIPTS):
+    """A page of Quarto's with its stylesheets and the book's, and the book's scripts; with boxes of
+    the figures' size for the figures."""
+    body = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+    for image in body.find_all("img"):
         image["src"] = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>"
     return (
-        f"<html lang=en><title>x</title><style>{sheet_of(scheme)}</style><body"
-        f" class='quarto-{scheme}'>{text}{(THEME / 'predict.html').read_text(encoding='utf-8')}"
-        "</body></html>"
+        "<!doctype html><html lang=en><meta name=viewport content='width=device-width'><title>x"
+        f"</title><style>{sheet_of(scheme)}</style><body class='nav-sidebar floating"
+        f" quarto-{scheme}'>{body.body.decode_contents()}{scripts}</body></html>"
     )
 
 
@@ -92,6 +95,20 @@ def test_quartos_pages_fit_and_can_be_read(bare_browser, path, scheme):
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])
+def test_quartos_pages_keep_to_wcag(bare_browser, path, scheme):
+    page = bare_browser.new_page()
+    for width in (1400, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.set_content(composed(path, scheme))
+        page.evaluate(OPEN_FOLDED)
+        page.wait_for_timeout(100)  # the boxes in what has opened are seen in the next frame
+        assert axe(page) == [], f"{width} px"
+    page.close()
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(
     "rule, script, width",
     [
@@ -101,6 +118,10 @@ def test_quartos_pages_fit_and_can_be_read(bare_browser, path, scheme):
         (r"overflow-wrap: break-word", SIDEWAYS, 390),
         (r"^\.nav-page a, [^}]*\}", CONTRAST, 1400),
         (r"^main code span\.kw.*$", CONTRAST, 1400),
+        (r", \.quarto-float-tbl > div:has\(> table\)", SIDEWAYS, 390),
+        (r", \.table-scroll(?=[ ,])", SIDEWAYS, 390),
+        (r"^main\.content \.citation a [^}]*\}", axe, 1400),
+        (r"^\.quarto-page-breadcrumbs [^}]*\}", axe, 390),
     ],
 )
 def test_each_rule_is_needed(bare_browser, monkeypatch, rule, script, width):
@@ -113,9 +134,38 @@ def test_each_rule_is_needed(bare_browser, monkeypatch, rule, script, width):
     found = []
     for path in PAGES:
         page.set_content(composed(path, "dark"))
-        found += page.evaluate(script)
+        found += axe(page) if script is axe else page.evaluate(script)
     page.close()
     assert found
+
+
+@pytest.mark.browser
+def test_the_keyboards_script_is_needed(bare_browser):
+    """Without it what scrolls and the heads of folded callouts are out of the keyboard's reach."""
+    page = bare_browser.new_page(viewport={"width": 390, "height": 900})
+    page.set_content(composed(SAVED / "03-more.html", "light", scripts=""))
+    page.evaluate(OPEN_FOLDED)
+    found = " ".join(axe(page))
+    page.close()
+    assert "aria-allowed-attr" in found and "scrollable-region-focusable" in found
+
+
+@pytest.mark.browser
+def test_what_scrolls_takes_the_focus_while_it_does(bare_browser):
+    page = bare_browser.new_page(viewport={"width": 390, "height": 900})
+    page.set_content(composed(SAVED / "03-more.html", "light"))
+    takes = "id => document.getElementById(id).tabIndex"
+    head = page.locator(".callout-header[data-bs-toggle]")
+    assert head.get_attribute("role") == "button" and head.get_attribute("tabindex") == "0"
+    assert page.evaluate(takes, "eq-folded") == -1
+    page.evaluate("addEventListener('click', () => { window.clicked = true; })")
+    head.press("Enter")
+    assert page.evaluate("window.clicked")
+    page.evaluate(OPEN_FOLDED)
+    page.wait_for_function("document.getElementById('eq-folded').tabIndex === 0")
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_function("document.getElementById('eq-folded').tabIndex === -1")
+    page.close()
 
 
 @pytest.mark.browser
