@@ -1,11 +1,8 @@
 // The adder, opened: a stored model writes a sum; look into one digit of it, change something, see what becomes of it.
 bookLaboratories.adder = function (root, data, reset) {
   "use strict";
-  const { Transformer, argmax, chance, choice, element, exactInterval, field, inSlices, nCarries, percent, sequence,
+  const { COLUMNS, PLACES, Transformer, argmax, chance, choice, element, exactInterval, field, inSlices, nCarries, percent, sequence,
     settingsOf, softmax, table } = bookLaboratories;
-  const COLUMNS = ["ones", "tens", "hundreds", "thousands"];
-  const PLACES = ["a's hundreds", "a's tens", "a's ones", "+", "b's hundreds", "b's tens", "b's ones", "=", "answer's ones",
-    "answer's tens", "answer's hundreds", "answer's thousands"];
   const N_SUMS = 300;
   const models = data.models.map((each) => new Transformer({ ...each, config: data.config, tensors: data.tensors }));
   const symbol = (token) => data.symbols[token];

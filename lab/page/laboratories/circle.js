@@ -1,19 +1,10 @@
 // The circle: the spectrum of the embedding by epoch, and what becomes of all pairs without some frequencies.
 bookLaboratories.circle = function (root, data, reset) {
   "use strict";
-  const { button, bytes, choice, drawing, element, field, inSlices, percent, settingsOf } = bookLaboratories;
+  const { button, choice, drawing, element, field, halves, inSlices, percent, settingsOf } = bookLaboratories;
   const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
   const [E, K] = [D / H, (p - 1) / 2];
   const settings = settingsOf(root.id, { epoch: data.epochs.length - 1, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
-
-  /** Half-precision numbers as they are stored. */
-  function halves(base64) {
-    const raw = new Uint16Array(bytes(base64).buffer);
-    return Float64Array.from(raw, (h) => {
-      const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
-      return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
-    });
-  }
 
   function waves(k) {
     const turn = (2 * Math.PI * k) / p;

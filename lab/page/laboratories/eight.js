@@ -1,7 +1,7 @@
 // Eight and nine numbers: every number of a small adder under a slider, and its training run in the page.
 bookLaboratories.eight = function (root, data, reset) {
   "use strict";
-  const { argmax, button, chance, choice, drawing, element, field, inSlices, place, settingsOf, softmax, table } = bookLaboratories;
+  const { argmax, button, chance, choice, drawing, element, field, inSlices, label, place, settingsOf, softmax, table } = bookLaboratories;
   const [WINDOW, ROWS, FIRST_ROW] = [data.window, 11, 22];
   const [WIDTH, HEIGHT] = [440, 200];
   const settings = settingsOf(root.id, { preset: 0, seed: data.seeds[0], numbers: "" });
@@ -227,11 +227,6 @@ bookLaboratories.eight = function (root, data, reset) {
   stop.hidden = true;
   let [w, running, runs] = [[], 0, []];
   const preset = () => data.presets[presets.value];
-  const text = (x, y, words, anchor = "start") => {
-    const made = drawing("text", { x, y, "text-anchor": anchor });
-    made.textContent = words;
-    return made;
-  };
 
   function showSliders() {
     const names = w.length === 9 ? data.names : data.names.slice(1);
@@ -266,7 +261,7 @@ bookLaboratories.eight = function (root, data, reset) {
     ...weights.map((weight, lag) => drawing("rect", { x: x(lag) - 5, y: HEIGHT - 36 - 60 * weight, width: 10,
       height: Math.max(0.5, 60 * weight), class: "column" })),
     drawing("line", { x1: 10, x2: WIDTH - 10, y1: HEIGHT - 36, y2: HEIGHT - 36, class: "axis" }),
-    ...[0, 10, 21].map((lag) => text(x(lag), HEIGHT - 20, lag, "middle")), text(WIDTH / 2, HEIGHT - 4, "tokens back", "middle")));
+    ...[0, 10, 21].map((lag) => label(x(lag), HEIGHT - 20, lag, "middle")), label(WIDTH / 2, HEIGHT - 4, "tokens back", "middle")));
   }
 
   function show() {
@@ -324,8 +319,8 @@ bookLaboratories.eight = function (root, data, reset) {
     drawing("path", { d: path, class: "line" }), drawing("line", { x1: 40, x2: WIDTH - 20, y1: y(0), y2: y(0), class: "axis" }),
     ...own.map(({ step, right }) => (right ? drawing("circle", { cx: x(step), cy: y(0), r: 5, class: "holds" })
       : drawing("path", { d: `M${x(step) - 4} ${y(1) - 4}l8 8m0 -8l-8 8`, class: "misses" }))),
-    text(34, y(1) + 5, "1", "end"), text(34, y(0) + 5, "0", "end"), text(x(0), HEIGHT - 28, "0"),
-    text(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), text(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
+    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(x(0), HEIGHT - 28, "0"),
+    label(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), label(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
   }
 
   async function train() {
