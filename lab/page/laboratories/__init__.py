@@ -16,6 +16,7 @@ import numpy as np
 __all__ = "LABORATORIES laboratories_of model_data write_laboratories".split()
 
 HERE = Path(__file__).parent
+OPEN_EPOCHS = 6  # of the replayed run, shown before a guess: in them its loss comes to three digits
 PARTS = ("arc", "S", "phi", "write", "W_1", "W_2", "H")  # a rotary adder's numbers, as in eight.js
 USED = re.compile(r"^:{3,} *\{#lab-([a-z]+) \.laboratory\}", re.M)
 
@@ -30,11 +31,11 @@ def laboratories_of(sources):
     return names
 
 
-def model_data(model):
+def model_data(model, dtype="<f4"):
     """An AdditionTransformer as core.js reads it: (config, tensors, weights).
 
-    tensors: {name: [offset, size]} in numbers; weights: all of them as float32, little-endian, in
-    base64.
+    tensors: {name: [offset, size]} in numbers; weights: all of them as `dtype`, little-endian
+    float32 or float16 ("<f2"), in base64.
     """
     state = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     tensors, offset = {}, 0
@@ -47,7 +48,7 @@ def model_data(model):
         "n_layers": len(model.blocks),
         "n_heads": model.blocks[0].attn.n_heads,
     }
-    return config, tensors, _base64(weights, "<f4")
+    return config, tensors, _base64(weights, dtype)
 
 
 def _base64(values, dtype):
@@ -61,25 +62,72 @@ def _hashes(runs, what="The weights are those of the stored runs"):
     return f"{what} (checksums {', '.join(marks)})."
 
 
+def _three_digit_models(models, dtype="<f4"):
+    """Models of one shape: what they share, as core.js reads it, and the weights of each."""
+    from _common import EOS, EQUALS, PLUS, decode_tokens
+
+    config, tensors, _ = model_data(models[0])
+    shared = {
+        "config": config,
+        "tensors": tensors,
+        "tokens": {"plus": PLUS, "equals": EQUALS, "eos": EOS},
+        "symbols": [decode_tokens([token]) for token in range(models[0].vocab_size)],
+    }
+    return shared, [model_data(model, dtype)[2] for model in models]
+
+
 def adder_data():
     """Five seeds of the reference model and an early state of one of them."""
-    from _common import EOS, EQUALS, PLUS, decode_tokens
     from lab.experiments import half_trained, runs_of
 
     runs = [*runs_of("reference"), half_trained()[0]]
-    models = [run.model() for run in runs]
-    config, tensors, _ = model_data(models[0])
+    shared, weights = _three_digit_models([run.model() for run in runs])
     names = [f"seed {run.config.seed}" for run in runs[:-1]]
     names.append(f"seed {runs[-1].config.seed}, half trained")
     return {
-        "config": config,
-        "tensors": tensors,
-        "models": [
-            {"name": name, "weights": model_data(model)[2]} for name, model in zip(names, models)
-        ],
-        "tokens": {"plus": PLUS, "equals": EQUALS, "eos": EOS},
-        "symbols": [decode_tokens([token]) for token in range(models[0].vocab_size)],
+        **shared,
+        "models": [{"name": name, "weights": each} for name, each in zip(names, weights)],
         "note": _hashes(runs),
+    }
+
+
+def replay_data():
+    """Chapter 4's replayed run: its own history and its weights by epoch, in half precision, as
+    they are stored; of the stored reference runs the loss only, for they are other runs."""
+    from _common import digits_at_chance
+    from lab.addition.curves import LEARNED
+    from lab.addition.replay import kept_epochs, model_at, replay
+    from lab.experiments import runs_of
+
+    def excess(run):
+        loss = run.history["loss"][: len(history)]
+        return digits_at_chance(loss, run.config.floor, n_targets=12).round(3).tolist()
+
+    run, first = replay(), runs_of("reference")
+    history, kept = run.history, kept_epochs(run)
+    shared, weights = _three_digit_models([model_at(run, epoch) for epoch in kept], "<f2")
+    columns = history[[f"column_{k}" for k in range(1, 5)]].to_numpy().tolist()
+    reference = [*first, *runs_of("reference, until learned")]
+    curves = [{"seed": other.config.seed, "excess": excess(other)} for other in reference]
+    return {
+        **shared,
+        "epochs": [{"epoch": epoch, "weights": each} for epoch, each in zip(kept, weights)],
+        "history": [
+            {"excess": e, "accuracy": a, "columns": c}
+            for e, a, c in zip(excess(run), history["accuracy"].tolist(), columns)
+        ],
+        "others": [
+            {"name": f"the first {len(first)} reference runs", "runs": curves[: len(first)]},
+            {"name": f"all {len(curves)} reference runs", "runs": curves},
+        ],
+        "learned": LEARNED,
+        "tested": run.config.n_test,
+        "open": OPEN_EPOCHS,
+        "note": "This run is an illustration: it and its epochs were picked by looking, and no"
+        " prediction was written before. It was made on another processor than the reference runs,"
+        f" where the same seed goes another way: it is not the reference run of seed"
+        f" {run.config.seed}, and has a history of its own."
+        f" {_hashes([run])} They have half precision.",
     }
 
 
@@ -284,6 +332,7 @@ def circle_data():
 
 LABORATORIES = {
     "adder": adder_data,
+    "replay": replay_data,
     "census": census_data,
     "regression": regression_data,
     "eight": eight_data,
