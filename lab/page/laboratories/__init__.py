@@ -18,6 +18,21 @@ __all__ = "LABORATORIES laboratories_of model_data write_laboratories".split()
 HERE = Path(__file__).parent
 OPEN_EPOCHS = 6  # of the replayed run, shown before a guess: in them its loss comes to three digits
 PARTS = ("arc", "S", "phi", "write", "W_1", "W_2", "H")  # a rotary adder's numbers, as in eight.js
+FIFTY_SEVEN = (  # a micro-adder's numbers, in its own order and as eight.js reads them
+    ("the arc of the digits", ["size", "first angle", "stride"]),
+    ("position of =", ["1", "2", "3"]),
+    ("position of the last digit", ["1", "2", "3"]),
+    ("queries and keys", [f"{i + 1} from {j + 1}" for i in range(4) for j in range(3)]),
+    ("turn between query and key", ["angle"]),
+    ("what attention reads", list("12345")),
+    ("what attention writes", list("12345")),
+    ("feed-forward, way in", [f"{i + 1} from {j + 1}" for i in range(2) for j in range(5)]),
+    (
+        "head, and feed-forward's way out",
+        [f"{i + 1} from {j + 1}" for i in range(2) for j in range(5)],
+    ),
+    ("norm", list("12345")),
+)
 USED = re.compile(r"^:{3,} *\{#lab-([a-z]+) \.laboratory\}", re.M)
 
 
@@ -218,8 +233,19 @@ def _numbers(model):
     return list(_learned(model).values())
 
 
+def _ranges(presets, n):
+    """Where the sliders of the designs with n numbers end: half the largest size beyond all
+    presets."""
+    values = np.array([p["numbers"] for p in presets if len(p["numbers"]) == n])
+    reach = 0.5 * np.abs(values).max(0)
+    return np.stack([values.min(0) - reach, values.max(0) + reach], 1).tolist()
+
+
 def eight_data():
-    """The designs of 8 and 9 numbers: starts and ends of stored seeds, sums to try, the recipe."""
+    """The designs of 8, 9 and 57 numbers: starts and ends of stored seeds, sums to try, the recipe
+    of the 8."""
+    import torch
+
     from lab.adders.fragility import demanding_pairs, fragility
     from lab.adders.studies.frontier import ENTRIES, first_perfect
     from lab.adders.studies.generic_starts import GENERIC
@@ -260,14 +286,28 @@ def eight_data():
         "head, first dimension",
         "head, last dimension",
     ]
-    all_numbers = np.array([[np.nan] * (9 - len(p["numbers"])) + p["numbers"] for p in presets])
-    reach = 0.5 * np.nanmax(np.abs(all_numbers), axis=0)
-    ranges = np.stack([np.nanmin(all_numbers, 0) - reach, np.nanmax(all_numbers, 0) + reach], 1)
+    designs = {
+        8: {"names": names[1:], "groups": [], "ranges": _ranges(presets, 8)},
+        9: {"names": names, "groups": [], "ranges": _ranges(presets, 9)},
+    }
+    large = ENTRIES["57"].sweep()
+    working = large.outcomes["seed"][large.successes].tolist()
+    for state, found in (
+        ("trained", large.model(working[0])),
+        ("untrained", large.config.model.build(working[0])),
+    ):
+        values = torch.cat([p.detach().flatten() for p in found.parameters()]).tolist()
+        presets.append({"name": f"57, {state}", "numbers": values, "intervals": None})
+    designs[57] = {
+        "names": [name for _, group in FIFTY_SEVEN for name in group],
+        "groups": [[what, len(group)] for what, group in FIFTY_SEVEN],
+        "ranges": _ranges(presets, 57),
+    }
     own_seeds = range(200, 300)
     return {
         "presets": presets,
-        "names": names,
-        "ranges": ranges.tolist(),
+        "designs": designs,
+        "spiral": large.config.model.spiral,
         "strata": [{"ripple": k, "pairs": pairs[ripple.numpy() == k].tolist()} for k in range(10)],
         "demanding": np.stack([x.numpy() for x in hard], 1).tolist(),
         "seeds": [own_seeds[0], own_seeds[-1]],
@@ -298,8 +338,11 @@ def eight_data():
         "period": float(model.period),
         "eps": float(model.eps),
         "radius": float(model.A),
-        "note": _hashes(
-            sweeps.values(), f"The numbers are those of seed {seed} of the stored sweeps"
+        "note": f"Of the 57's {len(large.outcomes)} seeds {len(working)} came to add: it is seed"
+        f" {working[0]} here. "
+        + _hashes(
+            [*sweeps.values(), large],
+            f"The other numbers are those of seed {seed} of the stored sweeps",
         ),
     }
 

@@ -328,6 +328,6 @@ const bookLaboratories = (function () {
 
   return {
     COLUMNS, PLACES, Transformer, add, argmax, binomialBelow, button, bytes, chance, choice, drawing, element, exactInterval,
-    field, halves, inSlices, label, linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
+    field, gelu, halves, inSlices, label, linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
   };
 })();
