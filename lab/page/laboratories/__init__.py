@@ -348,28 +348,51 @@ def eight_data():
 
 
 def circle_data():
-    """Chapter 8's run by epoch, another start beside it; half precision, as they are stored."""
+    """Chapter 8's run by epoch, and the spectra of its replicas at the same epochs; the network has
+    half precision, as it is stored, and the embeddings before its end 8 bits a number."""
+    import torch
+
+    from lab.modular.fourier import fourier_basis
     from lab.modular.runs import runs_of_arm
 
-    def half(tensor):
-        return _base64(tensor.numpy(), "<f2")
+    def coarse(table):
+        scale = float(table.abs().max()) / 127
+        return {"scale": scale, "numbers": _base64((table / scale).round(), "i1")}
 
-    [run], other = runs_of_arm("reference"), runs_of_arm("replicas")[0]
-    config = run.config
+    def spectrum(norms):
+        power = np.asarray(norms[1:], dtype=float) ** 2
+        return _base64((65535 * power / power.sum()).round(), "<u2")
+
+    def replica(other):
+        """Its spectra at the run's epochs, or its last before them, and its numbers at its end in
+        the plane of its largest frequency."""
+        measured = other.history["epoch"].to_numpy()
+        rows = np.searchsorted(measured, epochs, side="right") - 1
+        spectra = other.spectra["embedding"]
+        k = 1 + int(spectra[-1][1:].argmax())
+        table = other.weights["W_E"][: other.config.p].double()  # (p, d_model)
+        axes = fourier_basis(other.config.p)[2 * k - 1 : 2 * k + 1] @ table  # cosine, sine
+        plane = table @ torch.nn.functional.normalize(axes, dim=1).T  # (p, 2)
+        return {
+            "name": f"seed {other.config.seed}",
+            "ended": int(measured[-1]),
+            "spectra": [spectrum(spectra[row]) for row in rows],
+            "k": k,
+            "circle": plane.T.numpy().round(4).tolist(),
+        }
+
+    [run], replicas = runs_of_arm("reference"), runs_of_arm("replicas")
+    config, epochs = run.config, sorted(run.embeddings)
     return {
         "config": {name: getattr(config, name) for name in ("p", "d_model", "n_heads", "d_mlp")},
         "name": f"seed {config.seed}",
         "keys": run.key_frequencies,
-        "epochs": [
-            {"epoch": epoch, "embedding": half(run.checkpoints[epoch]["W_E"][: config.p])}
-            for epoch in sorted(run.checkpoints)
-        ],
-        "other": {
-            "name": f"seed {other.config.seed} at its end",
-            "embedding": half(other.weights["W_E"][: config.p]),
-        },
-        "weights": {name: half(value) for name, value in run.weights.items()},
-        "note": _hashes([run, other]) + " They have half precision.",
+        "epochs": epochs,
+        "embeddings": [coarse(run.embeddings[epoch][: config.p]) for epoch in epochs[:-1]],
+        "others": [replica(other) for other in replicas],
+        "weights": {name: _base64(value.numpy(), "<f2") for name, value in run.weights.items()},
+        "note": f"{_hashes([run, *replicas])} The network has half precision, and an embedding"
+        " before its end 8 bits a number.",
     }
 
 
