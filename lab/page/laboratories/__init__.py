@@ -91,8 +91,29 @@ def _three_digit_models(models, dtype="<f4"):
     return shared, [model_data(model, dtype)[2] for model in models]
 
 
+def _stored_cuts(run):
+    """Chapter 6's counts of right digits after a cut, with zero in the place of what is cut:
+    {"edge,layer,row,key" or "part,layer,digit": one count a class of carries}, and of how many."""
+    from lab.addition.interventions import ROWS, interventions_of
+
+    tables, counts, of = interventions_of(run), {}, set()
+    for name in ("edges", "parts"):
+        table = tables[name].query("how == 'zero'").sort_values("carries")
+        if name == "edges":  # of a row, the digit that it predicts
+            table = table[table["row"] == table["digit"].map(dict(enumerate(ROWS)))]
+            keys = "edge," + table[["layer", "row", "key"]].astype(str).agg(",".join, axis=1)
+        else:
+            keys = table["part"] + "," + table[["layer", "digit"]].astype(str).agg(",".join, axis=1)
+        right = (table["right"] * table["n"]).round().astype(int)
+        counts |= right.groupby(keys).agg(list).to_dict()
+        of |= set(table["n"])
+    [n] = of
+    return {"n": int(n), "counts": counts}
+
+
 def adder_data():
-    """Five seeds of the reference model and an early state of one of them."""
+    """Five seeds of the reference model, with chapter 6's counts of what cuts do to them, and an
+    early state of one of them."""
     from lab.experiments import half_trained, runs_of
 
     runs = [*runs_of("reference"), half_trained()[0]]
@@ -101,7 +122,10 @@ def adder_data():
     names.append(f"seed {runs[-1].config.seed}, half trained")
     return {
         **shared,
-        "models": [{"name": name, "weights": each} for name, each in zip(names, weights)],
+        "models": [
+            {"name": name, "weights": each, "cuts": cuts}
+            for name, each, cuts in zip(names, weights, [*map(_stored_cuts, runs[:-1]), None])
+        ],
         "note": _hashes(runs),
     }
 

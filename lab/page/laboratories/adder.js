@@ -114,6 +114,14 @@ bookLaboratories.adder = function (root, data, reset) {
     settings.keep({ ...Object.fromEntries(Object.keys(controls).map((name) => [name, controls[name].value])), seed: settings.seed });
   }
 
+  /** What chapter 6 counted with this cut, or "" where it did not look: [count of right digits, of how many]. */
+  function stored(column, carries) {
+    const [kind, { cuts }] = [controls.change.value, data.models[value("model")]];
+    const where = kind === "edge" ? [value("layer"), 7 + column, value("key")] : [value("layer"), column];
+    const counts = cuts && cuts.counts[[kind, ...where].join(",")];
+    return counts ? [counts[carries], cuts.n] : null;
+  }
+
   async function runMany() {
     const mine = (running += 1);
     const [model, row, carries] = [models[value("model")], 7 + value("column"), value("carries")];
@@ -131,10 +139,12 @@ bookLaboratories.adder = function (root, data, reset) {
     }, (i) => { progress.value = i; }, () => running !== mine);
     run.hidden = false;
     stop.hidden = progress.hidden = true;
-    const share = (k) => `${k} of ${done} (${exactInterval(k, done).map((p) => percent(p)).join(" to ")})`;
+    const share = (k, n = done) => `${k} of ${n} (${exactInterval(k, n).map((p) => percent(p)).join(" to ")})`;
+    const book = stored(value("column"), carries);
     if (done) {
       many.textContent = `With ${carries} ${carries === 1 ? "carry" : "carries"}, the ${COLUMNS[row - 7]} digit is right in ` +
-        `${share(before)} of the sums as the model is, and in ${share(after)} after the change. The intervals are exact, 95 %.`;
+        `${share(before)} of the sums as the model is, and in ${share(after)} after the change. ` +
+        (book ? `The book's own figure for this cut, in chapter 6: ${share(...book)}. ` : "") + "The intervals are exact, 95 %.";
     }
   }
 

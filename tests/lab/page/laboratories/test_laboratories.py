@@ -10,7 +10,13 @@ from page_faults import CONTRAST, SIDEWAYS
 from _common import encode_addition, generate
 from lab.addition.carries import all_pairs, carries
 from lab.addition.censuses import census_of, subjects
-from lab.addition.interventions import ablate_edges, ablate_part, patch, streams
+from lab.addition.interventions import (
+    ablate_edges,
+    ablate_part,
+    interventions_of,
+    patch,
+    streams,
+)
 from lab.experiments import half_trained, runs_of
 from lab.page.laboratories import LABORATORIES, laboratories_of
 from lab.stats import exact_interval
@@ -146,6 +152,36 @@ def test_the_adder_by_keyboard_and_by_address(opened):
     page.get_by_role("button", name="Reset").press("Enter")
     assert page.get_by_label("First number", exact=True).input_value() == "123"
     assert "#" not in page.url
+
+
+@pytest.mark.parametrize(
+    "change, where",
+    [("edge&key=6", {"row": 8, "key": 6}), ("feed-forward", {"part": "feed-forward"})],
+)
+def test_a_cut_on_many_sums_stands_beside_the_books_figure(opened, change, where):
+    """The tens digit, the first layer, two carries; page and book draw other sums."""
+    table = interventions_of(runs_of("reference")[1])["edges" if "key" in where else "parts"]
+    where = {"how": "zero", "layer": 0, "carries": 2, "digit": 1, **where}
+    [row] = table[(table[list(where)] == list(where.values())).all(axis=1)].itertuples()
+    page = opened("adder", f"#lab-adder?model=1&column=1&layer=0&carries=2&change={change}")
+    page.get_by_role("button", name="The same on 300 sums").press("Enter")
+    many = page.locator("[role=status]").last
+    many.get_by_text("exact, 95 %").wait_for(timeout=60_000)
+    low, high = (f"{100 * end:.1f} %" for end in exact_interval(round(row.right * row.n), row.n))
+    said = (
+        f"The book's own figure for this cut, in chapter 6: {round(row.right * row.n)} of {row.n}"
+    )
+    assert f"{said} ({low} to {high})." in many.inner_text()
+    ours = int(re.search(r"in (\d+) of 300 \([^)]*\) after", many.inner_text())[1]) / 300
+    assert abs(ours - row.right) < 5 * np.sqrt(row.right * (1 - row.right) / 300) + 0.01
+
+
+def test_where_the_book_did_not_look_no_figure_stands(opened):
+    for address in ("model=5&change=layer", "change=patch"):
+        page = opened("adder", f"#lab-adder?{address}")
+        page.get_by_role("button", name="The same on 300 sums").press("Enter")
+        page.get_by_text("exact, 95 %").wait_for(timeout=60_000)
+        assert "own figure" not in page.locator("[role=status]").last.inner_text()
 
 
 @pytest.mark.parametrize("name", LABORATORIES)
