@@ -311,18 +311,23 @@ const bookLaboratories = (function () {
     });
   }
 
-  /** Build a laboratory in the page's #lab-<name>, in the place of the sentence that stood there. */
+  /** Build a laboratory in the page's #lab-<name>, in the place of the sentence that stood there; in print the sentence is back. */
   function start(name, build, data) {
     const root = document.getElementById(`lab-${name}`);
     if (!root) return;
-    const begin = () => {
-      history.replaceState(null, "", location.pathname + location.search);
-      root.replaceChildren();
+    const standIn = element("div", { className: "stand-in" }, ...root.childNodes);
+    const fill = () => {
+      root.replaceChildren(standIn);
       build(root, data, begin);
     };
+    const begin = () => {
+      history.replaceState(null, "", location.pathname + location.search);
+      fill();
+      [...root.querySelectorAll("button")].find((one) => one.textContent === "Reset").focus(); // the one that was pressed is gone
+    };
     root.setAttribute("role", "group");
-    root.replaceChildren();
-    build(root, data, begin);
+    fill();
+    root.setAttribute("aria-label", root.querySelector(".lab-title").textContent);
     if (location.hash.startsWith(`#lab-${name}?`)) root.scrollIntoView();
   }
 

@@ -19,7 +19,9 @@ from lab.addition.interventions import (
 )
 from lab.experiments import half_trained, runs_of
 from lab.page.laboratories import LABORATORIES, laboratories_of
+from lab.page.qmd import list_pages, read_config
 from lab.stats import exact_interval
+from lab.store import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
 UNNAMED = """() => [...document.querySelectorAll("main input, main select, main progress")]
@@ -192,6 +194,55 @@ def test_a_laboratory_is_legible(opened, name, theme, width):
     assert page.evaluate(CONTRAST) == []
     assert page.evaluate(SIDEWAYS) == []
     assert page.evaluate(UNNAMED) == 0
+
+
+@pytest.mark.parametrize("name", LABORATORIES)
+def test_tab_reaches_every_control_and_shows_where_it_is(opened, name):
+    page = opened(name)
+    reachable = "main :is(input, select, button, summary, [tabindex]):not(:disabled)"
+    n = page.locator(reachable).locator("visible=true").count()
+    reached = []
+    for _ in range(n):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate("""() => {
+                const one = document.activeElement;
+                const style = getComputedStyle(one);
+                const all = [...document.querySelectorAll("main *")];
+                const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+                return one.closest(".laboratory") && seen ? all.indexOf(one) : -1; }""")
+        )
+    assert -1 not in reached and reached == sorted(set(reached)), reached
+    page.get_by_role("button", name="Reset").press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Reset"
+
+
+@pytest.mark.parametrize("name", LABORATORIES)
+def test_in_print_the_sentence_is_back_and_controls_are_gone(opened, name):
+    page = opened(name)
+    sentence = page.get_by_text("Without JavaScript.")
+    assert not sentence.is_visible()
+    page.emulate_media(media="print")
+    assert sentence.is_visible()
+    assert page.locator(":is(input, select, button)").locator("visible=true").count() == 0
+    drawn = page.locator(":is(svg, table)").locator("visible=true").count()
+    assert drawn or name == "regression"  # which shows nothing before a guess
+
+
+@pytest.mark.parametrize("name", LABORATORIES)
+def test_nothing_moves_for_those_who_asked_for_it(opened, name):
+    page = opened(name, reduced_motion="reduce")
+    moving = """() => document.getAnimations().length + [...document.querySelectorAll("main *")]
+        .filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0).length"""
+    assert page.evaluate(moving) == 0
+
+
+def test_without_scripts_each_has_a_sentence_and_a_figure():
+    for page in list_pages(ROOT, read_config(ROOT, "reader")):
+        text = (ROOT / page.source).read_text(encoding="utf-8")
+        for block in re.findall(r"^::: \{#lab-.*?^:::$", text, re.M | re.S):
+            [figure] = re.findall(r"@(fig-[a-z-]+)", block)
+            assert re.search(rf"label: {figure}$|#{figure}\}}", text, re.M), figure
 
 
 def test_estimates_are_unbiased_and_exact_intervals_hold(opened):
