@@ -16,7 +16,23 @@ import numpy as np
 __all__ = "LABORATORIES laboratories_of model_data write_laboratories".split()
 
 HERE = Path(__file__).parent
+OPEN_EPOCHS = 6  # of the replayed run, shown before a guess: in them its loss comes to three digits
 PARTS = ("arc", "S", "phi", "write", "W_1", "W_2", "H")  # a rotary adder's numbers, as in eight.js
+FIFTY_SEVEN = (  # a micro-adder's numbers, in its own order and as eight.js reads them
+    ("the arc of the digits", ["size", "first angle", "stride"]),
+    ("position of =", ["1", "2", "3"]),
+    ("position of the last digit", ["1", "2", "3"]),
+    ("queries and keys", [f"{i + 1} from {j + 1}" for i in range(4) for j in range(3)]),
+    ("turn between query and key", ["angle"]),
+    ("what attention reads", list("12345")),
+    ("what attention writes", list("12345")),
+    ("feed-forward, way in", [f"{i + 1} from {j + 1}" for i in range(2) for j in range(5)]),
+    (
+        "head, and feed-forward's way out",
+        [f"{i + 1} from {j + 1}" for i in range(2) for j in range(5)],
+    ),
+    ("norm", list("12345")),
+)
 USED = re.compile(r"^:{3,} *\{#lab-([a-z]+) \.laboratory\}", re.M)
 
 
@@ -30,11 +46,11 @@ def laboratories_of(sources):
     return names
 
 
-def model_data(model):
+def model_data(model, dtype="<f4"):
     """An AdditionTransformer as core.js reads it: (config, tensors, weights).
 
-    tensors: {name: [offset, size]} in numbers; weights: all of them as float32, little-endian, in
-    base64.
+    tensors: {name: [offset, size]} in numbers; weights: all of them as `dtype`, little-endian
+    float32 or float16 ("<f2"), in base64.
     """
     state = {name: value.cpu().numpy() for name, value in model.state_dict().items()}
     tensors, offset = {}, 0
@@ -47,7 +63,7 @@ def model_data(model):
         "n_layers": len(model.blocks),
         "n_heads": model.blocks[0].attn.n_heads,
     }
-    return config, tensors, _base64(weights, "<f4")
+    return config, tensors, _base64(weights, dtype)
 
 
 def _base64(values, dtype):
@@ -61,25 +77,96 @@ def _hashes(runs, what="The weights are those of the stored runs"):
     return f"{what} (checksums {', '.join(marks)})."
 
 
-def adder_data():
-    """Five seeds of the reference model and an early state of one of them."""
+def _three_digit_models(models, dtype="<f4"):
+    """Models of one shape: what they share, as core.js reads it, and the weights of each."""
     from _common import EOS, EQUALS, PLUS, decode_tokens
+
+    config, tensors, _ = model_data(models[0])
+    shared = {
+        "config": config,
+        "tensors": tensors,
+        "tokens": {"plus": PLUS, "equals": EQUALS, "eos": EOS},
+        "symbols": [decode_tokens([token]) for token in range(models[0].vocab_size)],
+    }
+    return shared, [model_data(model, dtype)[2] for model in models]
+
+
+def _stored_cuts(run):
+    """Chapter 6's counts of right digits after a cut, with zero in the place of what is cut:
+    {"edge,layer,row,key" or "part,layer,digit": one count a class of carries}, and of how many."""
+    from lab.addition.interventions import ROWS, interventions_of
+
+    tables, counts, of = interventions_of(run), {}, set()
+    for name in ("edges", "parts"):
+        table = tables[name].query("how == 'zero'").sort_values("carries")
+        if name == "edges":  # of a row, the digit that it predicts
+            table = table[table["row"] == table["digit"].map(dict(enumerate(ROWS)))]
+            keys = "edge," + table[["layer", "row", "key"]].astype(str).agg(",".join, axis=1)
+        else:
+            keys = table["part"] + "," + table[["layer", "digit"]].astype(str).agg(",".join, axis=1)
+        right = (table["right"] * table["n"]).round().astype(int)
+        counts |= right.groupby(keys).agg(list).to_dict()
+        of |= set(table["n"])
+    [n] = of
+    return {"n": int(n), "counts": counts}
+
+
+def adder_data():
+    """Five seeds of the reference model, with chapter 6's counts of what cuts do to them, and an
+    early state of one of them."""
     from lab.experiments import half_trained, runs_of
 
     runs = [*runs_of("reference"), half_trained()[0]]
-    models = [run.model() for run in runs]
-    config, tensors, _ = model_data(models[0])
+    shared, weights = _three_digit_models([run.model() for run in runs])
     names = [f"seed {run.config.seed}" for run in runs[:-1]]
     names.append(f"seed {runs[-1].config.seed}, half trained")
     return {
-        "config": config,
-        "tensors": tensors,
+        **shared,
         "models": [
-            {"name": name, "weights": model_data(model)[2]} for name, model in zip(names, models)
+            {"name": name, "weights": each, "cuts": cuts}
+            for name, each, cuts in zip(names, weights, [*map(_stored_cuts, runs[:-1]), None])
         ],
-        "tokens": {"plus": PLUS, "equals": EQUALS, "eos": EOS},
-        "symbols": [decode_tokens([token]) for token in range(models[0].vocab_size)],
         "note": _hashes(runs),
+    }
+
+
+def replay_data():
+    """Chapter 4's replayed run: its own history and its weights by epoch, in half precision, as
+    they are stored; of the stored reference runs the loss only, for they are other runs."""
+    from _common import digits_at_chance
+    from lab.addition.curves import LEARNED
+    from lab.addition.replay import kept_epochs, model_at, replay
+    from lab.experiments import runs_of
+
+    def excess(run):
+        loss = run.history["loss"][: len(history)]
+        return digits_at_chance(loss, run.config.floor, n_targets=12).round(3).tolist()
+
+    run, first = replay(), runs_of("reference")
+    history, kept = run.history, kept_epochs(run)
+    shared, weights = _three_digit_models([model_at(run, epoch) for epoch in kept], "<f2")
+    columns = history[[f"column_{k}" for k in range(1, 5)]].to_numpy().tolist()
+    reference = [*first, *runs_of("reference, until learned")]
+    curves = [{"seed": other.config.seed, "excess": excess(other)} for other in reference]
+    return {
+        **shared,
+        "epochs": [{"epoch": epoch, "weights": each} for epoch, each in zip(kept, weights)],
+        "history": [
+            {"excess": e, "accuracy": a, "columns": c}
+            for e, a, c in zip(excess(run), history["accuracy"].tolist(), columns)
+        ],
+        "others": [
+            {"name": f"the first {len(first)} reference runs", "runs": curves[: len(first)]},
+            {"name": f"all {len(curves)} reference runs", "runs": curves},
+        ],
+        "learned": LEARNED,
+        "tested": run.config.n_test,
+        "open": OPEN_EPOCHS,
+        "note": "This run is an illustration: it and its epochs were picked by looking, and no"
+        " prediction was written before. It was made on another processor than the reference runs,"
+        f" where the same seed goes another way: it is not the reference run of seed"
+        f" {run.config.seed}, and has a history of its own."
+        f" {_hashes([run])} They have half precision.",
     }
 
 
@@ -170,8 +257,19 @@ def _numbers(model):
     return list(_learned(model).values())
 
 
+def _ranges(presets, n):
+    """Where the sliders of the designs with n numbers end: half the largest size beyond all
+    presets."""
+    values = np.array([p["numbers"] for p in presets if len(p["numbers"]) == n])
+    reach = 0.5 * np.abs(values).max(0)
+    return np.stack([values.min(0) - reach, values.max(0) + reach], 1).tolist()
+
+
 def eight_data():
-    """The designs of 8 and 9 numbers: starts and ends of stored seeds, sums to try, the recipe."""
+    """The designs of 8, 9 and 57 numbers: starts and ends of stored seeds, sums to try, the recipe
+    of the 8."""
+    import torch
+
     from lab.adders.fragility import demanding_pairs, fragility
     from lab.adders.studies.frontier import ENTRIES, first_perfect
     from lab.adders.studies.generic_starts import GENERIC
@@ -212,14 +310,28 @@ def eight_data():
         "head, first dimension",
         "head, last dimension",
     ]
-    all_numbers = np.array([[np.nan] * (9 - len(p["numbers"])) + p["numbers"] for p in presets])
-    reach = 0.5 * np.nanmax(np.abs(all_numbers), axis=0)
-    ranges = np.stack([np.nanmin(all_numbers, 0) - reach, np.nanmax(all_numbers, 0) + reach], 1)
+    designs = {
+        8: {"names": names[1:], "groups": [], "ranges": _ranges(presets, 8)},
+        9: {"names": names, "groups": [], "ranges": _ranges(presets, 9)},
+    }
+    large = ENTRIES["57"].sweep()
+    working = large.outcomes["seed"][large.successes].tolist()
+    for state, found in (
+        ("trained", large.model(working[0])),
+        ("untrained", large.config.model.build(working[0])),
+    ):
+        values = torch.cat([p.detach().flatten() for p in found.parameters()]).tolist()
+        presets.append({"name": f"57, {state}", "numbers": values, "intervals": None})
+    designs[57] = {
+        "names": [name for _, group in FIFTY_SEVEN for name in group],
+        "groups": [[what, len(group)] for what, group in FIFTY_SEVEN],
+        "ranges": _ranges(presets, 57),
+    }
     own_seeds = range(200, 300)
     return {
         "presets": presets,
-        "names": names,
-        "ranges": ranges.tolist(),
+        "designs": designs,
+        "spiral": large.config.model.spiral,
         "strata": [{"ripple": k, "pairs": pairs[ripple.numpy() == k].tolist()} for k in range(10)],
         "demanding": np.stack([x.numpy() for x in hard], 1).tolist(),
         "seeds": [own_seeds[0], own_seeds[-1]],
@@ -250,40 +362,67 @@ def eight_data():
         "period": float(model.period),
         "eps": float(model.eps),
         "radius": float(model.A),
-        "note": _hashes(
-            sweeps.values(), f"The numbers are those of seed {seed} of the stored sweeps"
+        "note": f"Of the 57's {len(large.outcomes)} seeds {len(working)} came to add: it is seed"
+        f" {working[0]} here. "
+        + _hashes(
+            [*sweeps.values(), large],
+            f"The other numbers are those of seed {seed} of the stored sweeps",
         ),
     }
 
 
 def circle_data():
-    """Chapter 8's run by epoch, another start beside it; half precision, as they are stored."""
+    """Chapter 8's run by epoch, and the spectra of its replicas at the same epochs; the network has
+    half precision, as it is stored, and the embeddings before its end 8 bits a number."""
+    import torch
+
+    from lab.modular.fourier import fourier_basis
     from lab.modular.runs import runs_of_arm
 
-    def half(tensor):
-        return _base64(tensor.numpy(), "<f2")
+    def coarse(table):
+        scale = float(table.abs().max()) / 127
+        return {"scale": scale, "numbers": _base64((table / scale).round(), "i1")}
 
-    [run], other = runs_of_arm("reference"), runs_of_arm("replicas")[0]
-    config = run.config
+    def spectrum(norms):
+        power = np.asarray(norms[1:], dtype=float) ** 2
+        return _base64((65535 * power / power.sum()).round(), "<u2")
+
+    def replica(other):
+        """Its spectra at the run's epochs, or its last before them, and its numbers at its end in
+        the plane of its largest frequency."""
+        measured = other.history["epoch"].to_numpy()
+        rows = np.searchsorted(measured, epochs, side="right") - 1
+        spectra = other.spectra["embedding"]
+        k = 1 + int(spectra[-1][1:].argmax())
+        table = other.weights["W_E"][: other.config.p].double()  # (p, d_model)
+        axes = fourier_basis(other.config.p)[2 * k - 1 : 2 * k + 1] @ table  # cosine, sine
+        plane = table @ torch.nn.functional.normalize(axes, dim=1).T  # (p, 2)
+        return {
+            "name": f"seed {other.config.seed}",
+            "ended": int(measured[-1]),
+            "spectra": [spectrum(spectra[row]) for row in rows],
+            "k": k,
+            "circle": plane.T.numpy().round(4).tolist(),
+        }
+
+    [run], replicas = runs_of_arm("reference"), runs_of_arm("replicas")
+    config, epochs = run.config, sorted(run.embeddings)
     return {
         "config": {name: getattr(config, name) for name in ("p", "d_model", "n_heads", "d_mlp")},
         "name": f"seed {config.seed}",
         "keys": run.key_frequencies,
-        "epochs": [
-            {"epoch": epoch, "embedding": half(run.checkpoints[epoch]["W_E"][: config.p])}
-            for epoch in sorted(run.checkpoints)
-        ],
-        "other": {
-            "name": f"seed {other.config.seed} at its end",
-            "embedding": half(other.weights["W_E"][: config.p]),
-        },
-        "weights": {name: half(value) for name, value in run.weights.items()},
-        "note": _hashes([run, other]) + " They have half precision.",
+        "epochs": epochs,
+        "embeddings": [coarse(run.embeddings[epoch][: config.p]) for epoch in epochs[:-1]],
+        "others": [replica(other) for other in replicas],
+        "weights": {name: _base64(value.numpy(), "<f2") for name, value in run.weights.items()},
+        "note": f"{_hashes([run, *replicas])} The network has half precision, and an embedding"
+        " before its end 8 bits a number.",
     }
 
 
 LABORATORIES = {
     "adder": adder_data,
+    "replay": replay_data,
     "census": census_data,
     "regression": regression_data,
     "eight": eight_data,

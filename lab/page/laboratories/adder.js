@@ -1,11 +1,8 @@
 // The adder, opened: a stored model writes a sum; look into one digit of it, change something, see what becomes of it.
 bookLaboratories.adder = function (root, data, reset) {
   "use strict";
-  const { Transformer, argmax, chance, choice, element, exactInterval, field, inSlices, nCarries, percent, sequence,
+  const { COLUMNS, PLACES, Transformer, argmax, chance, choice, element, exactInterval, field, inSlices, nCarries, percent, sequence,
     settingsOf, softmax, table } = bookLaboratories;
-  const COLUMNS = ["ones", "tens", "hundreds", "thousands"];
-  const PLACES = ["a's hundreds", "a's tens", "a's ones", "+", "b's hundreds", "b's tens", "b's ones", "=", "answer's ones",
-    "answer's tens", "answer's hundreds", "answer's thousands"];
   const N_SUMS = 300;
   const models = data.models.map((each) => new Transformer({ ...each, config: data.config, tensors: data.tensors }));
   const symbol = (token) => data.symbols[token];
@@ -117,6 +114,14 @@ bookLaboratories.adder = function (root, data, reset) {
     settings.keep({ ...Object.fromEntries(Object.keys(controls).map((name) => [name, controls[name].value])), seed: settings.seed });
   }
 
+  /** What chapter 6 counted with this cut, or "" where it did not look: [count of right digits, of how many]. */
+  function stored(column, carries) {
+    const [kind, { cuts }] = [controls.change.value, data.models[value("model")]];
+    const where = kind === "edge" ? [value("layer"), 7 + column, value("key")] : [value("layer"), column];
+    const counts = cuts && cuts.counts[[kind, ...where].join(",")];
+    return counts ? [counts[carries], cuts.n] : null;
+  }
+
   async function runMany() {
     const mine = (running += 1);
     const [model, row, carries] = [models[value("model")], 7 + value("column"), value("carries")];
@@ -134,10 +139,12 @@ bookLaboratories.adder = function (root, data, reset) {
     }, (i) => { progress.value = i; }, () => running !== mine);
     run.hidden = false;
     stop.hidden = progress.hidden = true;
-    const share = (k) => `${k} of ${done} (${exactInterval(k, done).map((p) => percent(p)).join(" to ")})`;
+    const share = (k, n = done) => `${k} of ${n} (${exactInterval(k, n).map((p) => percent(p)).join(" to ")})`;
+    const book = stored(value("column"), carries);
     if (done) {
       many.textContent = `With ${carries} ${carries === 1 ? "carry" : "carries"}, the ${COLUMNS[row - 7]} digit is right in ` +
-        `${share(before)} of the sums as the model is, and in ${share(after)} after the change. The intervals are exact, 95 %.`;
+        `${share(before)} of the sums as the model is, and in ${share(after)} after the change. ` +
+        (book ? `The book's own figure for this cut, in chapter 6: ${share(...book)}. ` : "") + "The intervals are exact, 95 %.";
     }
   }
 

@@ -1,7 +1,7 @@
 // Sampling against a census: draw samples from a population of answers that is known, and count how often intervals hold.
 bookLaboratories.census = function (root, data, reset) {
   "use strict";
-  const { button, bytes, chance, choice, drawing, element, exactInterval, field, inSlices, nCarries, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, chance, choice, drawing, element, exactInterval, field, inSlices, label, nCarries, percent, settingsOf } = bookLaboratories;
   const PAIRS = 1000000;
   const [WIDTH, HEIGHT, KEPT] = [440, 210, 40]; // narrow, so that its text is legible on a phone
   const settings = settingsOf(root.id, { model: 1, design: "simple", n: 50, seed: 1 });
@@ -80,11 +80,7 @@ bookLaboratories.census = function (root, data, reset) {
     const x = (share) => 10 + ((WIDTH - 20) * share) / right;
     const y = (i) => 12 + (i * (HEIGHT - 44)) / KEPT;
     const line = (x1, y1, x2, y2, name) => drawing("line", { x1, y1, x2, y2, class: name });
-    const text = (share, anchor) => {
-      const made = drawing("text", { x: x(share), y: HEIGHT - 8, "text-anchor": anchor });
-      made.textContent = percent(share, right < 0.01 ? 3 : 1);
-      return made;
-    };
+    const text = (share, anchor) => label(x(share), HEIGHT - 8, percent(share, right < 0.01 ? 3 : 1), anchor);
     picture.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
       "aria-label": `The last ${shown.length} intervals, one line each, and the rate of the census as a vertical line.` },
     ...shown.flatMap(({ estimate, low, high }, i) => {

@@ -1,19 +1,11 @@
-// The circle: the spectrum of the embedding by epoch, and what becomes of all pairs without some frequencies.
+// The circle: the spectrum of the embedding by epoch, beside that of another start, and what becomes of all pairs without some
+// frequencies.
 bookLaboratories.circle = function (root, data, reset) {
   "use strict";
-  const { button, bytes, choice, drawing, element, field, inSlices, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, choice, drawing, element, field, halves, inSlices, percent, settingsOf } = bookLaboratories;
   const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
   const [E, K] = [D / H, (p - 1) / 2];
-  const settings = settingsOf(root.id, { epoch: data.epochs.length - 1, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
-
-  /** Half-precision numbers as they are stored. */
-  function halves(base64) {
-    const raw = new Uint16Array(bytes(base64).buffer);
-    return Float64Array.from(raw, (h) => {
-      const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
-      return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
-    });
-  }
+  const settings = settingsOf(root.id, { epoch: data.epochs.at(-1), start: 0, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
 
   function waves(k) {
     const turn = (2 * Math.PI * k) / p;
@@ -130,11 +122,18 @@ bookLaboratories.circle = function (root, data, reset) {
     }
   }
 
-  bookLaboratories.circleParts = { Network, circle, halves, spectrum };
+  /** The embedding of each stored epoch, (p x d_model): 8 bits a number, but the last, which the network has. */
+  const tables = data.embeddings.map(({ scale, numbers }) => Float64Array.from(new Int8Array(bytes(numbers).buffer), (n) => n * scale))
+    .concat([halves(data.weights.W_E).subarray(0, p * D)]);
+  const others = data.others.map((each) => ({ ...each, spectra: each.spectra.map((text) =>
+    Float64Array.from(new Uint16Array(bytes(text).buffer), (n) => n / 65535)) }));
+  bookLaboratories.circleParts = { Network, circle, others, spectrum, tables };
 
-  const tables = data.epochs.map((each) => ({ name: `epoch ${each.epoch.toLocaleString("en")}`, table: halves(each.embedding) }));
-  const other = { name: data.other.name, table: halves(data.other.embedding) };
-  const epoch = element("input", { type: "range", min: 0, max: tables.length - 1, step: 1, value: settings.epoch });
+  const named = (epoch) => `epoch ${epoch.toLocaleString("en")}`;
+  const epoch = element("input", { type: "range", min: 0, max: tables.length - 1, step: 1, value: 0 });
+  epoch.value = Math.max(0, data.epochs.indexOf(Number(settings.epoch)));
+  const where = element("output");
+  const start = choice(others.map((each, i) => [i, each.name]), settings.start);
   const k = choice(Array.from({ length: K }, (_, i) => [i + 1, i + 1]), settings.k);
   const mode = choice([["remove", "remove these"], ["keep", "keep only these"]], settings.mode);
   const frequencies = element("input", { type: "text", value: settings.frequencies, size: 20 });
@@ -146,19 +145,18 @@ bookLaboratories.circle = function (root, data, reset) {
   stop.hidden = true;
   let [running, network] = [0, null];
 
-  function picture({ name, table }) {
-    const [shares, [x, y], size] = [spectrum(table), circle(table, Number(k.value)), 220];
+  function picture(name, shares, plane, [x, y], marked) {
+    const size = 220;
     const reach = Math.max(...x.map(Math.abs), ...y.map(Math.abs)) * 1.1 || 1;
-    const tops = shares.map((share, i) => [share, i + 1]).sort((one, two) => two[0] - one[0]).slice(0, 5);
+    const tops = [...shares].map((share, i) => [share, i + 1]).sort((one, two) => two[0] - one[0]).slice(0, 5);
     const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}`;
     const highest = Math.max(...shares);
-    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img",
-      "aria-label": `${words}. Below, the ${p} numbers in the plane of frequency ${k.value}, which has ${percent(shares[k.value - 1])}.` },
-    ...shares.map((share, i) => drawing("rect", { x: 5 + i * 3.7, y: 90 - (80 * share) / highest, width: 2.6, height: (80 * share) / highest,
-      class: "column", ...(i + 1 === Number(k.value) ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
-    drawing("line", { x1: 4, x2: 214, y1: 90, y2: 90, class: "axis" }),
-    ...x.map((value, i) => drawing("circle", { cx: size / 2 + (value / reach) * 100, cy: 215 - (y[i] / reach) * 100, r: 2.5, class: "holds" }))),
-    element("figcaption", {}, words));
+    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", "aria-label": `${words}. Below, ${plane}.` },
+      ...[...shares].map((share, i) => drawing("rect", { x: 5 + i * 3.7, y: 90 - (80 * share) / highest, width: 2.6, height: (80 * share) / highest,
+        class: "column", ...(i + 1 === marked ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
+      drawing("line", { x1: 4, x2: 214, y1: 90, y2: 90, class: "axis" }),
+      ...Array.from(x, (value, i) => drawing("circle", { cx: size / 2 + (value / reach) * 100, cy: 215 - (y[i] / reach) * 100, r: 2.5, class: "holds" }))),
+    element("figcaption", {}, `${words}. Below, ${plane}.`));
   }
 
   function chosen() {
@@ -166,15 +164,21 @@ bookLaboratories.circle = function (root, data, reset) {
   }
 
   function keep() {
-    settings.keep({ epoch: epoch.value, k: k.value, mode: mode.value, frequencies: frequencies.value });
+    settings.keep({ epoch: data.epochs[epoch.value], start: start.value, k: k.value, mode: mode.value, frequencies: frequencies.value });
   }
 
   function show() {
-    const now = tables[epoch.value];
-    epoch.setAttribute("aria-valuetext", now.name);
-    said.textContent = `The run with ${data.name}, ${now.name}, beside ${other.name}. Frequency ${k.value} has ${percent(spectrum(now.table)[k.value - 1])} ` +
-      `and ${percent(spectrum(other.table)[k.value - 1])} of their embeddings.`;
-    pictures.replaceChildren(picture(now), picture(other));
+    const [i, other] = [Number(epoch.value), others[start.value]];
+    const [shares, theirs] = [spectrum(tables[i]), other.spectra[i]];
+    const ended = other.ended < data.epochs[i] ? `, ended in ${named(other.ended)}` : "";
+    where.textContent = named(data.epochs[i]);
+    epoch.setAttribute("aria-valuetext", where.textContent);
+    said.textContent = `In ${where.textContent} frequency ${k.value} has ${percent(shares[k.value - 1])} of the embedding of ${data.name}, ` +
+      `and ${percent(theirs[k.value - 1])} of that of ${other.name}${ended}.`;
+    pictures.replaceChildren(
+      picture(data.name, shares, `the ${p} numbers in the plane of frequency ${k.value}`, circle(tables[i], Number(k.value)), Number(k.value)),
+      picture(other.name + ended, theirs, `its numbers at its end, the only time that is stored, in the plane of its largest frequency, ${other.k}`,
+        other.circle, other.k));
     keep();
   }
 
@@ -195,11 +199,14 @@ bookLaboratories.circle = function (root, data, reset) {
   }
 
   epoch.addEventListener("input", show);
+  start.addEventListener("change", show);
   k.addEventListener("change", show);
   for (const control of [mode, frequencies]) control.addEventListener("change", () => { running += 1; result.textContent = ""; keep(); });
+  const at = field("Epoch", epoch);
+  at.append(where);
   root.append(
     element("p", { className: "lab-title" }, "Laboratory: the circle"),
-    element("div", { className: "fields" }, field("Epoch", epoch), field("Plane of frequency", k), button("Reset", reset)), said, pictures,
+    element("div", { className: "fields" }, at, field("Beside it", start), field("Plane of frequency", k), button("Reset", reset)), said, pictures,
     element("div", { className: "fields" }, field("In the trained network's logits", mode), field("Frequencies", frequencies),
       button("Ask all pairs", cut), stop, progress), result,
     element("p", { className: "lab-note" }, `Above: shares of the frequencies 1 to ${K}; below: the numbers 0 to ${p - 1} in one plane. ` +

@@ -8,6 +8,15 @@ const bookLaboratories = (function () {
     return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
   }
 
+  /** Half-precision numbers as they are stored. */
+  function halves(base64) {
+    const raw = new Uint16Array(bytes(base64).buffer);
+    return Float64Array.from(raw, (h) => {
+      const [sign, exponent, fraction] = [h >> 15 ? -1 : 1, (h >> 10) & 31, h & 1023];
+      return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
+    });
+  }
+
   function softmax(logits) {
     const top = Math.max(...logits);
     const powers = Array.from(logits, (logit) => Math.exp(logit - top));
@@ -72,6 +81,10 @@ const bookLaboratories = (function () {
 
   // -- Sums ----------------------------------------------------------------------------------------------------------
 
+  const COLUMNS = ["ones", "tens", "hundreds", "thousands"];
+  const PLACES = ["a's hundreds", "a's tens", "a's ones", "+", "b's hundreds", "b's tens", "b's ones", "=", "answer's ones",
+    "answer's tens", "answer's hundreds", "answer's thousands"];
+
   const place = (number, k) => Math.floor(number / 10 ** k) % 10;
 
   /** In how many of the three columns a + b carries. */
@@ -122,11 +135,12 @@ const bookLaboratories = (function () {
 
   /**
    * The AdditionTransformer of _common.py: same weights, same steps, in double precision.
-   * data: {config: {d_model, n_layers, n_heads}, tensors: {name: [offset, size]}, weights: base64 of float32}.
+   * data: {config: {d_model, n_layers, n_heads}, tensors: {name: [offset, size]}, weights: base64 of float32, of float16
+   * where `half` is true}.
    */
   class Transformer {
     constructor(data) {
-      const all = new Float32Array(bytes(data.weights).buffer);
+      const all = data.half ? halves(data.weights) : new Float32Array(bytes(data.weights).buffer);
       this.config = data.config;
       this.tensors = {};
       for (const [name, [offset, size]] of Object.entries(data.tensors)) {
@@ -233,6 +247,13 @@ const bookLaboratories = (function () {
     return made;
   }
 
+  /** Words in a drawing. */
+  function label(x, y, words, anchor = "start") {
+    const made = drawing("text", { x, y, "text-anchor": anchor });
+    made.textContent = words;
+    return made;
+  }
+
   /** A select whose options are [value, text]. */
   function choice(options, value) {
     const made = element("select", {}, ...options.map(([v, text]) => element("option", { value: v }, text)));
@@ -290,23 +311,28 @@ const bookLaboratories = (function () {
     });
   }
 
-  /** Build a laboratory in the page's #lab-<name>, in the place of the sentence that stood there. */
+  /** Build a laboratory in the page's #lab-<name>, in the place of the sentence that stood there; in print the sentence is back. */
   function start(name, build, data) {
     const root = document.getElementById(`lab-${name}`);
     if (!root) return;
-    const begin = () => {
-      history.replaceState(null, "", location.pathname + location.search);
-      root.replaceChildren();
+    const standIn = element("div", { className: "stand-in" }, ...root.childNodes);
+    const fill = () => {
+      root.replaceChildren(standIn);
       build(root, data, begin);
     };
+    const begin = () => {
+      history.replaceState(null, "", location.pathname + location.search);
+      fill();
+      [...root.querySelectorAll("button")].find((one) => one.textContent === "Reset").focus(); // the one that was pressed is gone
+    };
     root.setAttribute("role", "group");
-    root.replaceChildren();
-    build(root, data, begin);
+    fill();
+    root.setAttribute("aria-label", root.querySelector(".lab-title").textContent);
     if (location.hash.startsWith(`#lab-${name}?`)) root.scrollIntoView();
   }
 
   return {
-    Transformer, add, argmax, binomialBelow, button, bytes, chance, choice, drawing, element, exactInterval, field, inSlices,
-    linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
+    COLUMNS, PLACES, Transformer, add, argmax, binomialBelow, button, bytes, chance, choice, drawing, element, exactInterval,
+    field, gelu, halves, inSlices, label, linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
   };
 })();

@@ -1,7 +1,7 @@
-// Eight and nine numbers: every number of a small adder under a slider, and its training run in the page.
+// Eight, nine and fifty-seven numbers: each number of a small adder under a slider, and the training of the eight in the page.
 bookLaboratories.eight = function (root, data, reset) {
   "use strict";
-  const { argmax, button, chance, choice, drawing, element, field, inSlices, place, settingsOf, softmax, table } = bookLaboratories;
+  const { argmax, button, chance, choice, drawing, element, field, gelu, inSlices, label, place, settingsOf, softmax, table } = bookLaboratories;
   const [WINDOW, ROWS, FIRST_ROW] = [data.window, 11, 22];
   const [WIDTH, HEIGHT] = [440, 200];
   const settings = settingsOf(root.id, { preset: 0, seed: data.seeds[0], numbers: "" });
@@ -21,7 +21,51 @@ bookLaboratories.eight = function (root, data, reset) {
     return { first: w.length === 9 ? w[0] : -4.5 * stride, stride, S, phi, write, up, down, h0, h1 };
   }
 
+  /** The 57: see lab/adders/models/micro_adder.py. It reads a sum without the zero in front. */
+  class FiftySeven {
+    constructor(w) {
+      const part = (from, n) => w.slice(from, from + n);
+      const [size, first, stride] = w;
+      const [equals, last, query, theta, out] = [part(3, 3), part(6, 3), part(9, 12), w[21], part(22, 5)];
+      [this.back, this.up, this.head, this.norm] = [part(27, 5), part(32, 10), part(42, 10), part(52, 5)];
+      this.table = Array.from({ length: 10 }, (_, d) => [size * Math.cos(first + stride * d), size * Math.sin(first + stride * d)]);
+      const [amplitude, phase, slope, offset] = data.spiral;
+      const slots = Array.from({ length: 10 }, (_, i) => {
+        const angle = (2 * Math.PI * i) / 10 + phase;
+        return [amplitude * Math.cos(angle), amplitude * Math.sin(angle), slope * i + offset];
+      });
+      this.positions = [...slots, [0, 0, 0], ...slots, equals, ...slots, last];
+      const square = (v) => v.reduce((sum, value) => sum + value * value, 0);
+      this.scale = this.positions.map((v) => 1 / Math.sqrt((size * size + square(v)) / 5 + data.eps)); // every digit has one length
+      const keys = this.positions.map((v, t) => [0, 1, 2, 3].map((i) =>
+        [0, 1, 2].reduce((sum, j) => sum + query[3 * i + j] * v[j] * this.scale[t] * this.norm[2 + j], 0)));
+      const [c, s] = [Math.cos(theta), Math.sin(theta)];
+      const turned = keys.map(([a, b, d, e]) => [a * c - b * s, a * s + b * c, d * c - e * s, d * s + e * c]);
+      this.weights = Array.from({ length: ROWS }, (_, i) => softmax(keys.slice(0, FIRST_ROW + i).map((key) =>
+        key.reduce((sum, value, j) => sum + value * turned[FIRST_ROW - 1 + i][j], 0) / 2)));
+      const direction = [0, 1].map((i) => out.reduce((sum, value, j) => sum + value * this.head[5 * i + j], 0) * this.norm[i]);
+      this.values = this.table.map(([a, b]) => a * direction[0] + b * direction[1]);
+    }
+
+    normalise(x) {
+      const factor = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / 5 + data.eps);
+      return x.map((value, i) => value * factor * this.norm[i]);
+    }
+
+    /** One row, `at` counted with the zero in front; fills `logits`. */
+    row(tokens, at) {
+      const times = (matrix, x) => [0, 1].map((i) => x.reduce((sum, value, j) => sum + value * matrix[5 * i + j], 0));
+      const received = this.weights[at - FIRST_ROW].reduce((sum, weight, u) => sum + weight * this.scale[u] * this.values[tokens[u + 1]], 0);
+      let x = [...this.table[tokens[at]], ...this.positions[at - 1]].map((value, i) => value + received * this.back[i]);
+      const units = times(this.up, this.normalise(x)).map(gelu);
+      x = x.map((value, i) => value + units[0] * this.head[i] + units[1] * this.head[5 + i]);
+      const z = times(this.head, this.normalise(x));
+      for (let d = 0; d < 10; d += 1) logits[d] = z[0] * this.table[d][0] + z[1] * this.table[d][1];
+    }
+  }
+
   function shared(w) {
+    if (w.length === 57) return new FiftySeven(w);
     const m = named(w);
     const angles = Array.from({ length: 10 }, (_, d) => m.first + m.stride * d);
     const turn = (2 * Math.PI) / data.period;
@@ -31,7 +75,9 @@ bookLaboratories.eight = function (root, data, reset) {
 
   const logits = new Float64Array(10);
   /** One row of one sum; fills `logits` and returns what was computed on the way. */
-  function row({ m, cos, sin, weights }, tokens, at) {
+  function row(model, tokens, at) {
+    if (model instanceof FiftySeven) return model.row(tokens, at);
+    const { m, cos, sin, weights } = model;
     const norm = 1 / Math.sqrt(1 + data.eps);
     let received = 0;
     for (let lag = 0; lag < WINDOW; lag += 1) received += weights[lag] * sin[tokens[at - lag]];
@@ -209,7 +255,7 @@ bookLaboratories.eight = function (root, data, reset) {
     });
   }
 
-  bookLaboratories.eightNumbers = { Training, lossAndGradient, logitsOf, passingInterval, tokensOf, wrongDigits };
+  bookLaboratories.eightNumbers = { FiftySeven, Training, lossAndGradient, logitsOf, passingInterval, tokensOf, wrongDigits };
 
   // -- The page
 
@@ -225,18 +271,15 @@ bookLaboratories.eight = function (root, data, reset) {
   const progress = element("progress", { max: recipe.steps, value: 0, hidden: true, "aria-label": "Training steps done" });
   const stop = button("Stop", () => { running += 1; });
   stop.hidden = true;
+  const looked = element("progress", { max: 1, value: 0, "aria-label": "Numbers looked at" });
   let [w, running, runs] = [[], 0, []];
   const preset = () => data.presets[presets.value];
-  const text = (x, y, words, anchor = "start") => {
-    const made = drawing("text", { x, y, "text-anchor": anchor });
-    made.textContent = words;
-    return made;
-  };
+
+  const design = () => data.designs[w.length];
 
   function showSliders() {
-    const names = w.length === 9 ? data.names : data.names.slice(1);
-    const ranges = w.length === 9 ? data.ranges : data.ranges.slice(1);
-    sliders.replaceChildren(...names.map((name, i) => {
+    const { names, groups, ranges } = design();
+    const made = names.map((name, i) => {
       const [low, high] = [Math.min(ranges[i][0], w[i]), Math.max(ranges[i][1], w[i])];
       const slider = element("input", { type: "range", min: low, max: high, step: "any", value: w[i] });
       const value = element("output", {}, w[i].toPrecision(4));
@@ -245,28 +288,48 @@ bookLaboratories.eight = function (root, data, reset) {
         w[i] = Number(slider.value);
         value.textContent = w[i].toPrecision(4);
         slider.setAttribute("aria-valuetext", value.textContent);
+        running += 1;
         interval.replaceChildren();
         show();
       });
       const made = field(name, slider);
       made.append(value);
       return made;
-    }));
+    });
+    const ends = groups.map((_, i) => groups.slice(0, i + 1).reduce((sum, [, n]) => sum + n, 0));
+    sliders.className = groups.length ? "" : "fields";
+    sliders.replaceChildren(...(groups.length ? groups.map(([name, n], i) => element("details", {}, element("summary", {}, `${name}: ${n}`),
+      element("div", { className: "fields" }, ...made.slice(ends[i] - n, ends[i])))) : made));
+  }
+
+  /** Where the 57's answer rows look: a row a digit of the sum, a column a token. */
+  function showMap({ weights }) {
+    const [left, size] = [26, (WIDTH - 30) / 32];
+    const share = (i, at) => weights[i][at].toFixed(2);
+    wave.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${24 + ROWS * size + 22}`, role: "img",
+      "aria-label": `Where the row that writes each digit looks. ` + Array.from({ length: 10 }, (_, i) =>
+        `Column ${i}: ${share(i, i)} on the first number's own digit, ${share(i, 11 + i)} on the second's`).join("; ") + "." },
+    ...weights.flatMap((row, i) => [label(left - 4, 24 + (i + 0.8) * size, i, "end"), ...row.map((weight, u) => drawing("rect",
+      { x: left + u * size, y: 24 + i * size, width: size, height: size, class: "cell", "fill-opacity": weight.toFixed(3) }))]),
+    ...[["first number", 5], ["+", 10.5], ["second number", 16], ["=", 21.5], ["sum", 26]].map(([words, at]) =>
+      label(left + at * size, 16, words, "middle")),
+    label(WIDTH / 2, 24 + ROWS * size + 18, "a row for each digit of the sum, 0: ones; all ones first", "middle")));
   }
 
   function showWave() {
     const { m, turn, weights } = shared(w);
+    if (!m) return showMap(shared(w));
     const x = (lag) => 20 + ((WIDTH - 40) * lag) / (WINDOW - 1);
     const points = Array.from({ length: 221 }, (_, k) => (k * (WINDOW - 1)) / 220)
       .map((lag) => `${x(lag).toFixed(1)},${(50 - 40 * Math.cos(turn * (lag - m.phi))).toFixed(1)}`);
-    wave.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
+    return wave.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
       "aria-label": `The wave of the attention over the last ${WINDOW} tokens, and the weights. Of the weight, ` +
         data.lags.map(({ lag, what }) => `${weights[lag].toFixed(3)} is on ${what}, ${lag} back`).join("; ") + "." },
     drawing("polyline", { points: points.join(" "), class: "line" }),
     ...weights.map((weight, lag) => drawing("rect", { x: x(lag) - 5, y: HEIGHT - 36 - 60 * weight, width: 10,
       height: Math.max(0.5, 60 * weight), class: "column" })),
     drawing("line", { x1: 10, x2: WIDTH - 10, y1: HEIGHT - 36, y2: HEIGHT - 36, class: "axis" }),
-    ...[0, 10, 21].map((lag) => text(x(lag), HEIGHT - 20, lag, "middle")), text(WIDTH / 2, HEIGHT - 4, "tokens back", "middle")));
+    ...[0, 10, 21].map((lag) => label(x(lag), HEIGHT - 20, lag, "middle")), label(WIDTH / 2, HEIGHT - 4, "tokens back", "middle")));
   }
 
   function show() {
@@ -292,18 +355,25 @@ bookLaboratories.eight = function (root, data, reset) {
     show();
   }
 
-  function showIntervals() {
+  async function showIntervals() {
+    const mine = (running += 1);
     if (!adds(w, demanding)) {
       interval.replaceChildren(element("p", {}, `As it stands it does not add all of ${demanding.length} demanding sums, so there is nothing to break.`));
       return;
     }
-    const names = w.length === 9 ? data.names : data.names.slice(1);
+    const { names, groups } = design();
+    const group = (i) => groups.flatMap(([name, n]) => Array(n).fill(`${name}, `))[i] || "";
+    const ends = [];
+    interval.replaceChildren(looked);
+    await inSlices(names.length, (i) => ends.push(passingInterval(w, i, demanding)), (i) => { looked.value = i / names.length; },
+      () => running !== mine);
+    if (running !== mine) return;
     const same = w.every((value, i) => value === preset().numbers[i]);
     const shown = (value) => (Number.isFinite(value) ? value.toPrecision(4) : "no bound found");
     interval.replaceChildren(table(`How far each number may move alone before one of ${demanding.length} demanding sums breaks.`,
       ["number", "from", "to", "the book's figures"], names.map((name, i) => {
         const book = same && preset().intervals ? preset().intervals[i].map((end) => shown(end ?? Infinity)).join(" to ") : "–";
-        return [name, ...passingInterval(w, i, demanding).map(shown), book];
+        return [group(i) + name, ...ends[i].map(shown), book];
       })));
   }
 
@@ -312,20 +382,27 @@ bookLaboratories.eight = function (root, data, reset) {
     const x = (step) => 40 + ((WIDTH - 60) * step) / recipe.steps;
     const y = (share) => 12 + (HEIGHT - 60) * (1 - share);
     let [share, path] = [1, `M${x(0)} ${y(1)}`];
+    const heights = [[0, 1]];
     for (const step of [...new Set(times.map((each) => each[0]))].sort((p, q) => p - q)) { // Kaplan and Meier
       const atRisk = times.filter(([time]) => time >= step).length;
       share *= 1 - times.filter(([time, censored]) => time === step && !censored).length / atRisk;
       path += `H${x(step)}V${y(share)}`;
+      heights.push([step, share]);
     }
+    const heightAt = (step) => heights.filter(([from]) => from <= step).at(-1)[1];
     const own = runs.filter((each) => each.kind === kind.value);
     curve.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
       "aria-label": `Share of ${times.length} stored seeds (${name}) that are not yet right on all sums, over training steps: ` +
-        `it ends at ${share.toFixed(3)}. ${own.length} runs of yours are marked.` },
+        `it ends at ${share.toFixed(3)}. Runs of yours, marked: ` + ["learned", "did not", "censored"]
+        .map((fate) => `${own.filter((each) => each.fate === fate).length} ${fate}`).join(", ") + "." },
     drawing("path", { d: path, class: "line" }), drawing("line", { x1: 40, x2: WIDTH - 20, y1: y(0), y2: y(0), class: "axis" }),
-    ...own.map(({ step, right }) => (right ? drawing("circle", { cx: x(step), cy: y(0), r: 5, class: "holds" })
-      : drawing("path", { d: `M${x(step) - 4} ${y(1) - 4}l8 8m0 -8l-8 8`, class: "misses" }))),
-    text(34, y(1) + 5, "1", "end"), text(34, y(0) + 5, "0", "end"), text(x(0), HEIGHT - 28, "0"),
-    text(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), text(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
+    ...own.map(({ step, fate }) => ({
+      learned: () => drawing("circle", { cx: x(step), cy: y(0), r: 5, class: "holds" }),
+      "did not": () => drawing("path", { d: `M${x(step) - 4} ${y(heightAt(step)) - 4}l8 8m0 -8l-8 8`, class: "misses" }),
+      censored: () => drawing("path", { d: `M${x(step)} ${y(heightAt(step)) - 8}v16`, class: "truth" }),
+    }[fate]())),
+    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(x(0), HEIGHT - 28, "0"),
+    label(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), label(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
   }
 
   async function train() {
@@ -347,16 +424,20 @@ bookLaboratories.eight = function (root, data, reset) {
     w = [...training.w];
     showSliders();
     show();
-    runs.push({ kind: kind.value, step: since ?? done, right: since !== null });
+    const stopped = done < recipe.steps; // what it would have become is not known, also where all sums were right
+    const fate = stopped ? "censored" : since === null ? "did not" : "learned";
+    if (done) runs.push({ kind: kind.value, step: fate === "learned" ? since : done, fate });
     trained.textContent = `Seed ${number}, ${done.toLocaleString("en")} steps, last loss ${loss.toPrecision(3)}: ` +
-      (since === null ? `not all of ${sums.length} sums right.` : `all ${sums.length} sums right from step ${since.toLocaleString("en")} on.`);
+      (since === null ? `not all of ${sums.length} sums right${stopped ? " so far" : ""}.`
+        : `all ${sums.length} sums right from step ${since.toLocaleString("en")} on.`) +
+      (stopped ? " You stopped it, so it is censored here: neither a success nor a failure." : "");
     showCurve();
   }
 
   presets.addEventListener("change", () => load(preset().numbers));
   kind.addEventListener("change", showCurve);
   root.append(
-    element("p", { className: "lab-title" }, "Laboratory: eight and nine numbers"),
+    element("p", { className: "lab-title" }, "Laboratory: eight, nine and fifty-seven numbers"),
     element("div", { className: "fields" }, field("Numbers from", presets), button("Reset", reset)),
     sliders, said, wave, accuracy,
     element("div", { className: "fields" }, button("How far may each number move?", showIntervals)), interval,
@@ -364,7 +445,7 @@ bookLaboratories.eight = function (root, data, reset) {
       button("Train", train), stop, progress), trained, curve,
     element("p", { className: "lab-note" },
       `The curve: the share of stored seeds that were not yet right, looked at every ${recipe.evaluate_every.toLocaleString("en")} steps, on more sums than the page has. ` +
-      `A circle is a run of yours that got there, a cross one that did not. Your runs use the book's recipe and starts; their training sums are of the same kinds, ` +
+      `A circle is a run of yours that got there, a cross one that did not by the last step, a stroke one that you stopped: it is censored. Your runs use the book's recipe and starts; their training sums are of the same kinds, ` +
       `drawn by the page's own random numbers. ${data.note}`));
   const given = settings.numbers.split(",").map(Number);
   load(settings.numbers && given.length === preset().numbers.length && given.every(Number.isFinite) ? given : preset().numbers);

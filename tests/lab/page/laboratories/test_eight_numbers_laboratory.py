@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lab.adders.formats import FORMATS
+from lab.adders.fragility import passing_interval
 from lab.adders.studies.frontier import ENTRIES
 from lab.adders.studies.generic_starts import GENERIC
 from lab.adders.ten_digits import stratified_pairs
@@ -38,6 +39,57 @@ def test_logits_and_digits_are_pytorchs(page, data_of):
         found = torch.tensor(found, dtype=torch.float64)
         assert abs(found - expected).max() < 1e-4 * expected.std()
         assert torch.equal(found.argmax(-1), expected.argmax(-1))
+
+
+def test_the_57_is_pytorchs(page, data_of):
+    """500 sums, with and without training: digits equal, logits within 1e-4 of their scale."""
+    sweep = ENTRIES["57"].sweep()
+    [seed] = sweep.outcomes["seed"][sweep.successes]
+    a, b, _ = stratified_pairs(25, seed=57)
+    sequences = FORMATS["digits only"].sequences(a, b)
+    presets = {each["name"]: each["numbers"] for each in data_of("eight")["presets"]}
+    for name, model in (
+        ("57, trained", sweep.model(seed)),
+        ("57, untrained", sweep.config.model.build(seed)),
+    ):
+        with torch.no_grad():
+            expected = model.double()(sequences[:, :32])[:, 21:32]  # (500, 11, 10)
+        found = page.evaluate(
+            f"([w, pairs]) => pairs.map(([a, b]) => {LAB}.logitsOf(w, {LAB}.tokensOf(a, b)))",
+            [presets[name], torch.stack([a, b], 1).tolist()],
+        )
+        found = torch.tensor(found, dtype=torch.float64)
+        print(f"{name}: {abs(found - expected).max() / expected.std():.1e} of the logits' scale")
+        assert abs(found - expected).max() < 1e-4 * expected.std()
+        assert torch.equal(found.argmax(-1), expected.argmax(-1))
+
+
+def test_how_far_the_57s_numbers_may_move(page, data_of):
+    sweep, data = ENTRIES["57"].sweep(), data_of("eight")
+    [seed] = sweep.outcomes["seed"][sweep.successes]
+    pairs = torch.tensor(data["demanding"]).T
+    model = sweep.model(seed)
+    for name, i in (("arc[2]", 2), ("theta", 21), ("w[4]", 56)):
+        numbers = next(p["numbers"] for p in data["presets"] if p["name"] == "57, trained")
+        found = page.evaluate(
+            f"([w, i, pairs]) => {LAB}.passingInterval(w, i, "
+            f"pairs.map(([a, b]) => {LAB}.tokensOf(a, b)))",
+            [numbers, i, data["demanding"]],
+        )
+        assert found == pytest.approx(passing_interval(model, name, *pairs), rel=5e-3)
+
+
+def test_the_57_by_keyboard(page):
+    presets = page.get_by_label("Numbers from")
+    presets.focus()
+    page.keyboard.type("57")
+    status = page.locator("[role=status]").first
+    assert status.inner_text().startswith("200 of 200") and "preset=8" in page.url
+    groups = page.locator("details")
+    assert sum(int(text.split(": ")[1]) for text in groups.all_inner_texts()) == 57
+    groups.locator("summary").first.press("Enter")
+    page.get_by_label("stride").press("PageUp")
+    assert not status.inner_text().startswith("200 of 200")
 
 
 def test_fifty_steps_are_the_fleets(page, data_of):
@@ -105,3 +157,7 @@ def test_a_reader_trains_and_stops(page):
     print(f"500 steps in the page: {time.perf_counter() - started:.1f} s")
     page.get_by_role("button", name="Stop").press("Enter")
     page.get_by_text("Seed 200").wait_for()
+    page.get_by_text("it is censored here: neither a success nor a failure").wait_for()
+    curve = page.locator("svg").last
+    assert curve.get_attribute("aria-label").endswith("0 learned, 0 did not, 1 censored.")
+    assert curve.locator(".truth").count() == 1 and curve.locator(".misses").count() == 0
