@@ -213,20 +213,20 @@ def plot_probes(table):
 
 
 def plot_embeddings(similarity, scores, shares):
-    """Left: cosine similarity of the ten digits (10, 10). Right: scores (10, 2+) on two principal
+    """Above: cosine similarity of the ten digits (10, 10). Below: scores (10, 2+) on two principal
     components, in order."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
-    image = left.imshow(
+    figure, (above, below) = plt.subplots(2, 1, figsize=(4.6, 7), layout="constrained")
+    image = above.imshow(
         np.where(np.eye(10, dtype=bool), np.nan, similarity), cmap="RdBu_r", vmin=-0.6, vmax=0.6
     )
-    left.set_xticks(range(10))
-    left.set_yticks(range(10))
-    left.grid(False)
-    left.set(title="mean cosine similarity", xlabel="digit", ylabel="digit")
-    figure.colorbar(image, ax=left, shrink=0.85)
-    right.plot(scores[:, 0], scores[:, 1], color="#bbbbbb", linewidth=1)
+    above.set_xticks(range(10))
+    above.set_yticks(range(10))
+    above.grid(False)
+    above.set(title="mean cosine similarity", xlabel="digit", ylabel="digit")
+    figure.colorbar(image, ax=above, shrink=0.9)
+    below.plot(scores[:, 0], scores[:, 1], color="#bbbbbb", linewidth=1)
     for digit, point in enumerate(scores[:, :2]):
-        right.text(
+        below.text(
             *point,
             str(digit),
             ha="center",
@@ -235,8 +235,8 @@ def plot_embeddings(similarity, scores, shares):
             color=COLORS[0],
             fontweight="bold",
         )
-    right.margins(0.12)
-    right.set(
+    below.margins(0.12)
+    below.set(
         title="principal components, first seed",
         xlabel=f"first ({shares[0]:.0%} of the variance)",
         ylabel=f"second ({shares[1]:.0%})",

@@ -335,7 +335,7 @@ def plot_progress(history, chance, landmarks):
     landmarks: {name: epoch or None}, drawn as vertical lines.
     """
     figure, (above, below) = plt.subplots(
-        2, 1, figsize=(6.6, 6), sharex=True, height_ratios=(3, 2), layout="constrained"
+        2, 1, figsize=(6.2, 7), sharex=True, height_ratios=(3, 2), layout="constrained"
     )
     shown = history[history["epoch"] > 0]
     for i, (name, label) in enumerate(
@@ -357,7 +357,7 @@ def plot_progress(history, chance, landmarks):
     above.axhline(chance, color="#888888", linewidth=0.9)
     above.text(shown["epoch"].iloc[-1] * 0.2, chance * 1.15, "chance", fontsize=9, color="#555555")
     above.set(yscale="log", ylim=(0.6e-7, 100), ylabel="loss (nats)")
-    above.legend(loc="center", bbox_to_anchor=(0.23, 0.5), fontsize=9)
+    above.legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=2, fontsize=9)
     below.plot(
         shown["epoch"],
         shown["weight_norm"] / shown["weight_norm"].max(),
@@ -383,7 +383,7 @@ def plot_progress(history, chance, landmarks):
     )
     below.set(xlabel="epoch", ylim=(0, 1.04))
     below.xaxis.set_major_formatter("{x:,.0f}")
-    below.legend(loc="center", bbox_to_anchor=(0.42, 0.45), fontsize=9)
+    below.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=9)
     for i, (name, epoch) in enumerate(
         (name, epoch) for name, epoch in landmarks.items() if epoch is not None
     ):

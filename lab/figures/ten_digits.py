@@ -144,16 +144,14 @@ def plot_columns(panels, scores):
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(6.4, 0.36 * sum(map(len, panels.values())) + 1.6),
+        figsize=(5.2, 0.36 * sum(map(len, panels.values())) + 0.9),
         sharex=True,
         height_ratios=[len(shares) for shares in panels.values()],
         layout="constrained",
     )
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         order = np.argsort(-np.asarray(scores[title]), kind="stable")
-        image = ax.imshow(
-            np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis"
-        )
+        ax.imshow(np.asarray(shares)[order, ::-1], aspect="auto", vmin=0, vmax=1, cmap="viridis")
         for row, k in enumerate(order):
             for column, share in enumerate(np.asarray(shares)[k, ::-1]):
                 ax.text(
@@ -162,7 +160,7 @@ def plot_columns(panels, scores):
                     f"{100 * share:.1f}" if 0.95 <= share < 0.9995 else f"{100 * share:.0f}",
                     ha="center",
                     va="center",
-                    fontsize=7.5,
+                    fontsize=8.5,
                     color="black" if share > 0.6 else "white",
                 )
             ax.text(10.7, row, f"{100 * scores[title][k]:.1f} %", va="center", fontsize=8.5)
@@ -172,27 +170,22 @@ def plot_columns(panels, scores):
         for spine in ax.spines.values():
             spine.set_visible(False)
     axes = np.atleast_1d(axes)
-    axes[0].set_title("sums", loc="right", fontsize=9, x=1.09)
+    axes[0].set_title("sums", loc="right", fontsize=9, x=1.12)
     axes[-1].set_xticks(range(11), [f"$Z_{{{i}}}$" for i in range(10, -1, -1)])
-    figure.colorbar(image, ax=axes, label="digits right", shrink=0.8, pad=0.11)
     return figure
 
 
 def plot_by_ripple(panels):
     """Share of sums right by longest ripple, one panel per group, one line per seed. panels:
-    {title: shares (S, 10)}."""
+    {title: shares (S, 10)}. Where all of a group are above 80 %, its axis begins there."""
     figure, axes = plt.subplots(
-        len(panels),
-        1,
-        figsize=(6, 2.4 * len(panels)),
-        sharex=True,
-        sharey=True,
-        layout="constrained",
+        len(panels), 1, figsize=(6, 2.4 * len(panels)), sharex=True, layout="constrained"
     )
     for ax, (title, shares) in zip(np.atleast_1d(axes), panels.items()):
         for row in np.asarray(shares):
             ax.plot(range(10), row, "o-", color=COLORS[0], markersize=3.5, linewidth=1, alpha=0.8)
-        ax.set(xticks=range(10), ylim=(-0.03, 1.03), ylabel="sums right")
+        limits = (0.8, 1.01) if np.min(shares) > 0.8 else (-0.03, 1.03)
+        ax.set(xticks=range(10), ylim=limits, ylabel="sums right")
         ax.set_title(f"the {title}, {len(shares)} seeds", loc="left", fontsize=10)
         ax.yaxis.set_major_formatter("{x:.0%}")
     ax.set_xlabel("longest ripple (columns)")
@@ -276,8 +269,16 @@ def plot_effects(effects, means):
     effects: DataFrame (name, seed, factor); means: DataFrame (name, factor, low, high), drawn in
     its order. Logarithmic scale.
     """
-    figure, ax = plt.subplots(figsize=(6.4, 0.62 * len(means) + 1.2), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.4, 0.85 * len(means) + 1.2), layout="constrained")
     for row, each in enumerate(means.itertuples()):
+        ax.text(
+            0.01,
+            row - 0.34,
+            each.name.replace("\n", " "),
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=9.5,
+        )
         part = effects[effects["name"] == each.name].sort_values("seed")
         ax.plot(
             part["factor"],
@@ -290,7 +291,7 @@ def plot_effects(effects, means):
         )
         ax.errorbar(
             [each.factor],
-            [row - 0.12],
+            [row],
             xerr=[[each.factor - each.low], [each.high - each.factor]],
             fmt="D",
             color=COLORS[1],
@@ -299,8 +300,8 @@ def plot_effects(effects, means):
             label="geometric mean, 95 % interval" if row == 0 else None,
         )
     ax.axvline(1, color="#888888", linewidth=1)
-    ax.set_yticks(range(len(means)), list(means["name"]))
-    ax.set(xscale="log", xlabel="wrong sums, times", ylim=(len(means) - 0.5, -0.5))
+    ax.set_yticks(range(len(means)), [""] * len(means))
+    ax.set(xscale="log", xlabel="wrong sums, times", ylim=(len(means) - 0.55, -0.6))
     ticks = [
         t
         for t in (0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
@@ -308,7 +309,7 @@ def plot_effects(effects, means):
     ]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
-    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+    figure.legend(fontsize=9, loc="outside lower center", ncols=2)
     return figure
 
 

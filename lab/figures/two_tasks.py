@@ -87,37 +87,56 @@ def plot_two_losses(groups, limit):
 def plot_times(groups, limit):
     """Kaplan-Meier curves with their 95 % intervals. groups: {label: (times, censored)}; limit:
     where observation ended."""
-    figure, ax = plt.subplots(figsize=(6.2, 3.8), layout="constrained")
-    for i, (label, (times, censored)) in enumerate(groups.items()):
-        curve = kaplan_meier(times, censored)
-        curve.loc[len(curve)] = {**curve.iloc[-1].to_dict(), "time": limit}
-        color = COLORS[i % len(COLORS)]
-        ax.fill_between(
-            curve["time"],
-            curve["low"],
-            curve["high"],
-            step="post",
-            color=color,
-            alpha=0.18,
-            linewidth=0,
-        )
-        ax.step(
-            curve["time"],
-            curve["survival"],
-            where="post",
-            linewidth=2,
-            color=color,
-            linestyle=LINES[i % len(LINES)],
-            label=label,
-        )
-    ax.set(
-        xlabel="epoch",
-        ylabel="share of runs not there yet",
-        ylim=(-0.03, 1.05),
-        xlim=(0, limit * 1.02),
+    return plot_times_by_panel({"": groups}, limit)
+
+
+def plot_times_by_panel(panels, limit):
+    """`plot_times` in panels, one below the other. panels: {title: groups}."""
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(6.2, 0.8 + 3 * len(panels)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
-    ax.yaxis.set_major_formatter("{x:.0%}")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    for ax, (title, groups) in zip(axes[:, 0], panels.items()):
+        for i, (label, (times, censored)) in enumerate(groups.items()):
+            curve = kaplan_meier(times, censored)
+            curve.loc[len(curve)] = {**curve.iloc[-1].to_dict(), "time": limit}
+            color = COLORS[i % len(COLORS)]
+            ax.fill_between(
+                curve["time"],
+                curve["low"],
+                curve["high"],
+                step="post",
+                color=color,
+                alpha=0.18,
+                linewidth=0,
+            )
+            ax.step(
+                curve["time"],
+                curve["survival"],
+                where="post",
+                linewidth=2,
+                color=color,
+                linestyle=LINES[i % len(LINES)],
+                label=label,
+            )
+        ax.set(
+            ylabel="share of runs not there yet",
+            ylim=(-0.03, 1.05),
+            xlim=(0, limit * 1.02),
+        )
+        ax.yaxis.set_major_formatter("{x:.0%}")
+        ax.set_title(title, loc="left", fontsize=10)
+    for ax in axes[:, 0]:
+        ax.set_xlabel("epoch" if ax is axes[-1, 0] else "")
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.18 if ax is axes[-1, 0] else -0.06),
+            ncols=3 if len(ax.lines) == 3 else 2,
+        )
     return figure
 
 
@@ -252,8 +271,9 @@ def plot_pairs(panels, limit):
                 fontsize=9,
             )
         ax.set_xticks([0, 1], ["from scratch", "after the other task"])
-        ax.yaxis.set_major_locator(plt.MaxNLocator(integer=True))
         ax.set(xlim=(-0.25, 1.25), ylim=(0, top * 1.12), ylabel="epochs to 99.9 %")
+        ticks = plt.MaxNLocator(integer=True).tick_values(0, top)
+        ax.set_yticks([tick for tick in ticks if 0 <= tick < 0.95 * top])
         ax.set_title(title, loc="left", fontsize=10)
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
     return figure
