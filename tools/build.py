@@ -30,7 +30,8 @@ from tools.freshness import drop_stale_results
 from tools.laboratories import publish_laboratories
 from tools.lint import lint_book
 from tools.notebooks import publish_notebooks
-from tools.pandoc_book import BookError, build_book
+from tools.pandoc_book import build_book
+from tools.pandoc_tree import BookError
 
 ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("quarto", "pandoc")

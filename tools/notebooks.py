@@ -26,14 +26,14 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lab.page.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
-from tools.pandoc_book import (
+from tools.pandoc_book import run_pandoc
+from tools.pandoc_tree import (
     BookError,
     Draft,
     Numbering,
     plain_text,
     raw,
     resolve_references,
-    run_pandoc,
     string,
     walk,
 )
