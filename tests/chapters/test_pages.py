@@ -10,7 +10,7 @@ import threading
 
 import pypandoc
 import pytest
-from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS
+from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS, axe
 from small_book import ROOT
 
 from lab.page.qmd import Prose, list_pages, read_chapter, read_config
@@ -376,6 +376,30 @@ def test_text_has_contrast(folder, open_page, scheme):
         page.goto(address)
         page.evaluate(OPEN_FOLDED)
         assert page.evaluate(CONTRAST) == [], address
+
+
+def assert_keeps_to_wcag(folder, open_page, scheme, width, **options):
+    page = open_page(addresses(folder)[0], {"width": width, "height": 900}, color_scheme=scheme)
+    for address in addresses(folder):
+        page.goto(address)
+        page.evaluate(OPEN_FOLDED)
+        page.wait_for_timeout(50)  # the boxes in what has opened are seen in the next frame
+        assert axe(page, **options) == [], address
+
+
+@pytest_browser
+@pytest.mark.parametrize("width", [1400, 360])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_small_book_keeps_to_wcag(small_book, open_page, scheme, width):
+    assert_keeps_to_wcag(small_book / "_book", open_page, scheme, width)
+
+
+@pytest_browser
+@pytest.mark.parametrize("scheme, width", [("light", 1400), ("dark", 360)])
+def test_the_book_keeps_to_wcag(built_book, open_page, scheme, width):
+    """But for contrast, which test_text_has_contrast asks for: axe would take minutes for it, and
+    its other rules do not look at colours."""
+    assert_keeps_to_wcag(built_book, open_page, scheme, width, contrast=False)
 
 
 @pytest_browser
