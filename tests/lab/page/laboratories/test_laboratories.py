@@ -275,6 +275,15 @@ def test_without_scripts_the_sentence_stays(opened, folder, bare_browser):
     context.close()
 
 
+@pytest.mark.parametrize("name", LABORATORIES)
+def test_a_laboratory_is_ready_soon(opened, name):
+    """Within a second on a phone that is not busy; here there is room for a machine that is."""
+    page = opened(name)
+    ready = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+    print(f"{name}: ready after {page.evaluate(ready):.0f} ms")
+    assert page.evaluate(ready) < 4000
+
+
 def test_a_page_stays_light(folder):
     """With a quarter of a megabyte for the text, which no chapter passes: 1.5 MB."""
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.js")}
