@@ -95,7 +95,7 @@ bookLaboratories.adder = function (root, data, reset) {
     const [before, after] = [{}, changes(model, row)].map((each) => softmax(model.forward(tokens, each).logits[row]));
     const right = sequence(a, b, data.tokens)[row + 1];
     return experiment.replaceChildren(table(`The ${COLUMNS[row - 7]} digit, before and after the change (right: ${symbol(right)}).`,
-      ["", "likeliest", "its probability", "probability of the right digit"],
+      ["model", "likeliest", "its probability", "probability of the right digit"],
       [["as it is", before], ["changed", after]].map(([name, p]) =>
         [name, symbol(argmax(p)), percent(Math.max(...p), 2), percent(p[right], 2)])));
   }

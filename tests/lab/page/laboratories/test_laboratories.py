@@ -275,6 +275,20 @@ def test_without_scripts_the_sentence_stays(opened, folder, bare_browser):
     context.close()
 
 
+@pytest.mark.parametrize("name", LABORATORIES)
+def test_a_laboratory_is_ready_soon(opened, name):
+    """Within a second on a phone that is not busy; here the best of three, with room for a machine
+    that is."""
+    page = opened(name)
+    ready = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+    times = [page.evaluate(ready)]
+    for _ in range(2):
+        page.reload()
+        times.append(page.evaluate(ready))
+    print(f"{name}: ready after {min(times):.0f} ms")
+    assert min(times) < 4000
+
+
 def test_a_page_stays_light(folder):
     """With a quarter of a megabyte for the text, which no chapter passes: 1.5 MB."""
     sizes = {path.name: path.stat().st_size for path in folder.glob("*.js")}
