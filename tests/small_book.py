@@ -1,10 +1,12 @@
 """A small book with every construct of the list, for the tests of the build: two chapters, preface,
 appendix."""
 
+import re
 import shutil
 from pathlib import Path
 
 import yaml
+from bs4 import BeautifulSoup
 
 from tools.clean import made_by_builds
 
@@ -341,3 +343,26 @@ def write_small_book(root: Path) -> Path:
     for folder in ("tools", "lab", "figures/theme"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return root
+
+
+def page(folder, name):
+    return BeautifulSoup((folder / name).read_text(encoding="utf-8"), "html.parser")
+
+
+def words(element):
+    return " ".join(element.get_text().split())
+
+
+def change(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text, f"the test expects {old!r} in {path.name}"
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def build_quietly(root, capsys, edition="reader"):
+    """Build; returns the chapters that were executed."""
+    from tools.build import build
+
+    capsys.readouterr()
+    build(root, "pandoc", edition)
+    return re.findall(r"^running (\S+)", capsys.readouterr().out, re.MULTILINE)

@@ -1,0 +1,142 @@
+"""What stops the build, and what a bad setting says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_book import change
+
+from tools import build as build_module
+from tools.build import BuildError, build, choose_edition, choose_engine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, old, new, message",
+    [
+        (
+            "02-second",
+            "plt.plot([2, 1])",
+            "\nplt.no_such_thing()",
+            r"02-second\.qmd:22: AttributeError",
+        ),
+        (
+            "01-first",
+            "used_module.COUNT`",
+            "used_module.MISSING`",
+            r"01-first\.qmd:\d+: .*AttributeError",
+        ),
+        ("01-first", "@fig-line,", "@fig-lien,", r"01-first\.qmd:\d+: @fig-lien refers to nothing"),
+        (
+            "02-second",
+            '#| fig-alt: "A falling line."\n',
+            "",
+            r"02-second\.qmd:\d+: the figure fig-second has no #\| fig-alt",
+        ),
+        (
+            "02-second",
+            "01-first.qmd#sec-label",
+            "01-firts.qmd",
+            r"02-second\.qmd:\d+: the link to 01-firts\.qmd",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            (
+                "from IPython.display import display, Markdown\ndisplay(Markdown('see"
+                " @fig-none'))\nprint(pd"
+            ),
+            r"@fig-none refers to nothing",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            (
+                "from IPython.display import display,"
+                " Markdown\ndisplay(Markdown('![](no.png)'))\nprint(pd"
+            ),
+            r"has no alt text",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            (
+                "from IPython.display import display,"
+                " Markdown\ndisplay(Markdown('[x](no.html)'))\nprint(pd"
+            ),
+            r"no\.html leads nowhere",
+        ),
+        (
+            "02-second",
+            "print(pd",
+            "from IPython.display import display\ndisplay(pd.DataFrame({'a': [1]}))\nprint(pd",
+            r"02-second\.qmd:\d+: this cell shows HTML",
+        ),
+        ("02-second", "Beware", r"$\undefinedmacro{$ Beware", r"pandoc says"),
+    ],
+    ids=[
+        "cell",
+        "inline expression",
+        "reference",
+        "alt text",
+        "link",
+        "computed reference",
+        "computed image",
+        "computed link",
+        "computed HTML",
+        "formula",
+    ],
+)
+def test_a_fault_stops_the_build(own_small_book, name, old, new, message):
+    change(own_small_book / f"chapters/{name}.qmd", old, new)
+    with pytest.raises(BuildError, match=message):
+        build(own_small_book, "pandoc", "reader")
+
+
+@pytest.mark.slow
+def test_a_failed_build_leaves_the_last_good_one(own_small_book):
+    before = (own_small_book / "_book/index.html").read_bytes()
+    change(
+        own_small_book / "chapters/02-second.qmd", "print(pd", "raise ValueError('no')\nprint(pd"
+    )
+    with pytest.raises(BuildError, match="ValueError: no"):
+        build(own_small_book, "pandoc", "reader")
+    assert (own_small_book / "_book/index.html").read_bytes() == before
+    assert not list(own_small_book.glob("_book-partial-*"))
+
+
+@pytest.mark.parametrize(
+    "variable, value, call, message",
+    [
+        ("BOOK_ENGINE", "latex", choose_engine, "'latex'; allowed are: quarto, pandoc"),
+        ("QUARTO_PROFILE", "teacher", choose_edition, "'teacher'; allowed are: reader, instructor"),
+    ],
+)
+def test_a_bad_setting_lists_the_choices(monkeypatch, variable, value, call, message):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BuildError, match=message):
+        call(None)
+
+
+def test_asking_for_quarto_without_it_is_said(monkeypatch):
+    monkeypatch.setattr(build_module, "find_quarto", lambda: None)
+    monkeypatch.setenv("BOOK_ENGINE", "quarto")
+    with pytest.raises(BuildError, match="no `quarto` on the PATH"):
+        choose_engine(None)
+    monkeypatch.delenv("BOOK_ENGINE")
+    assert choose_engine(None) == "pandoc"
+
+
+def test_the_command_ends_with_an_error_status():
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.build"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "BOOK_ENGINE": "latex"},
+    )
+    assert done.returncode == 1 and "allowed are: quarto, pandoc" in done.stderr
