@@ -154,7 +154,7 @@ def test_a_slider_and_a_button_by_keyboard(firefox, folder):
     firefox.press(TAB, "3", "0", TAB, ENTER, TAB, TAB, END)
     status = "[...document.querySelectorAll('[role=status]')].map((one) => one.textContent)"
     verdict, said = firefox.evaluate(status)
-    assert verdict == "You said epoch 30. It was epoch 23: 7 earlier than you said."
+    assert verdict == "You said epoch 30. It was epoch 23: 7 epochs earlier than you said."
     assert said.startswith("Epoch 40: ")
     assert firefox.evaluate("location.hash") == "#lab-replay?epoch=40&guess=30"
     firefox.open((folder / "adder-light.html").as_uri())
