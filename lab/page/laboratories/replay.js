@@ -94,8 +94,8 @@ bookLaboratories.replay = function (root, data, reset) {
     const { tokens, sure, right } = written(i);
     const measured = data.history[epochs[i] - 1];
     answer.replaceChildren(table(`Epoch ${epochs[i]}: what it writes, ones first.`,
-      ["column", "written", "probability", "right?", "test sums right"],
-      COLUMNS.map((name, k) => [name, symbol(tokens[k]), unbroken(sure[k]), tokens[k] === right[k] ? "yes" : `no: ${symbol(right[k])}`,
+      ["column", "written, probability", "right?", "test sums right"],
+      COLUMNS.map((name, k) => [name, `${symbol(tokens[k])}, ${unbroken(sure[k])}`, tokens[k] === right[k] ? "yes" : `no: ${symbol(right[k])}`,
         measured ? unbroken(measured.columns[k]) : "–"])));
   }
 

@@ -137,3 +137,5 @@ def test_every_epochs_answers_stand_in_the_table(page, run):
 def test_after_the_guess_it_is_as_legible(opened, theme):
     page = opened("replay", "#lab-replay?guess=30&epoch=22&others=1", theme, 360)
     assert page.evaluate(CONTRAST) == [] and page.evaluate(SIDEWAYS) == []
+    box = page.locator(".laboratory")
+    assert box.evaluate("(box) => box.scrollWidth - box.clientWidth") <= 0
