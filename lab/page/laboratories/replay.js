@@ -11,6 +11,7 @@ bookLaboratories.replay = function (root, data, reset) {
   const settings = settingsOf(root.id, { a: 123, b: 989, epoch: 0, guess: "", others: "none" });
   const models = epochs.map(() => null);
   const model = (i) => (models[i] ||= new Transformer({ ...data.epochs[i], config: data.config, tensors: data.tensors, half: true }));
+  const unbroken = (share) => percent(share).replace(" ", "\u00a0"); // in the narrow cells of a phone
   const symbol = (token) => data.symbols[token];
   const whole = (text, low, high) => Math.min(high, Math.max(low, Math.round(Number(text)) || low));
 
@@ -93,9 +94,9 @@ bookLaboratories.replay = function (root, data, reset) {
     const { tokens, sure, right } = written(i);
     const measured = data.history[epochs[i] - 1];
     answer.replaceChildren(table(`Epoch ${epochs[i]}: what it writes, ones first.`,
-      ["column", "written", "probability", "right?", "right in test sums"],
-      COLUMNS.map((name, k) => [name, symbol(tokens[k]), percent(sure[k], 1), tokens[k] === right[k] ? "yes" : `no: ${symbol(right[k])}`,
-        measured ? percent(measured.columns[k]) : "–"])));
+      ["column", "written, probability", "right?", "test sums right"],
+      COLUMNS.map((name, k) => [name, `${symbol(tokens[k])}, ${unbroken(sure[k])}`, tokens[k] === right[k] ? "yes" : `no: ${symbol(right[k])}`,
+        measured ? unbroken(measured.columns[k]) : "–"])));
   }
 
   function map(pattern, layer, tokens) {
@@ -139,7 +140,7 @@ bookLaboratories.replay = function (root, data, reset) {
     verdict.textContent = !isOpen()
       ? `In which epoch has it ${percent(data.learned)} of the ${data.tested.toLocaleString("en")} test sums right for the first time? Guess first: ` +
         `until then you see epochs 0 to ${data.open}.`
-      : `You said epoch ${guess.value}. It was epoch ${learned}` + (off ? `: ${Math.abs(off)} ${off > 0 ? "earlier" : "later"} than you said.` : ".");
+      : `You said epoch ${guess.value}. It was epoch ${learned}` + (off ? `: ${Math.abs(off)} ${Math.abs(off) === 1 ? "epoch" : "epochs"} ${off > 0 ? "earlier" : "later"} than you said.` : ".");
     const { text, isRight } = written(i);
     said.textContent = (now ? `Epoch ${epoch}: ${now.excess.toFixed(2)} digits at chance above the floor, ${percent(now.accuracy)} of the test sums right. `
       : "Epoch 0, before the first step: nothing was measured yet. ") +

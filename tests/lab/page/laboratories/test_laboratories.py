@@ -194,6 +194,8 @@ def test_a_laboratory_is_legible(opened, name, theme, width):
     assert page.evaluate(CONTRAST) == []
     assert page.evaluate(SIDEWAYS) == []
     assert page.evaluate(UNNAMED) == 0
+    box = page.locator(".laboratory")
+    assert box.evaluate("(box) => box.scrollWidth - box.clientWidth") <= 0
 
 
 @pytest.mark.parametrize("name", LABORATORIES)

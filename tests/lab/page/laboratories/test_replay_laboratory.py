@@ -96,7 +96,9 @@ def test_by_keyboard_and_by_address(page, data_of):
     page.get_by_label(GUESS).focus()
     for key in ("3", "0", "Tab", "Enter"):  # on to the button
         page.keyboard.press(key)
-    assert statuses(page)[0] == "You said epoch 30. It was epoch 23: 7 earlier than you said."
+    assert (
+        statuses(page)[0] == "You said epoch 30. It was epoch 23: 7 epochs earlier than you said."
+    )
     slider = page.get_by_label("Epoch", exact=True)
     slider.focus()
     for key in ("End", "ArrowLeft"):
@@ -135,3 +137,5 @@ def test_every_epochs_answers_stand_in_the_table(page, run):
 def test_after_the_guess_it_is_as_legible(opened, theme):
     page = opened("replay", "#lab-replay?guess=30&epoch=22&others=1", theme, 360)
     assert page.evaluate(CONTRAST) == [] and page.evaluate(SIDEWAYS) == []
+    box = page.locator(".laboratory")
+    assert box.evaluate("(box) => box.scrollWidth - box.clientWidth") <= 0
