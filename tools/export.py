@@ -9,97 +9,34 @@ and the same source as the project: the definitions are copied, less what only t
 import argparse
 import ast
 import dataclasses
+import graphlib
 import inspect
 import re
 import sys
 import textwrap
 from pathlib import Path
 
-import _common
+import torch
+
 from lab.adders import formats
 from lab.adders.counting import board_count, strict_count
 from lab.adders.models import (
-    by_hand,
-    micro_adder,
     other_circuits,
-    rotary_adder,
-    small_transformer,
     trainable_by_hand,
 )
 from lab.adders.training.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
 from lab.store import DamagedRun
 
-LEFT_OUT = {
-    "build",
-    "label",
-    "n_targets",
-    "position_only",
-    "position_only_parts",
-    "columns",  # only training uses them
-    "__post_init__",
-}  # the settings that are written have passed it
-SHARED = [
-    _common._plain,
-    _common.whole_number,
-    _common.seed_number,
-    _common.true_or_false,
-    _common.seeded_generator,
-    _common._device_of,
-    _common.generate,
-    formats.digits_of,
-    formats.Format,
-]
-DEFINITIONS = {
-    micro_adder.MicroAdder: [
-        micro_adder.MicroAdderConfig,
-        micro_adder.MicroAdder,
-        micro_adder.rotate_pairs,
-        micro_adder.check_tokens,
-        micro_adder._start,
-    ],
-    rotary_adder.RotaryAdder: [
-        rotary_adder.RotaryAdderConfig,
-        rotary_adder.RotaryAdder,
-        micro_adder.check_tokens,
-    ],
-    by_hand.HandSetCircuit: [
-        formats.PaddedFormat,
-        by_hand.CircuitConfig,
-        by_hand.Trace,
-        by_hand.HandSetCircuit,
-        micro_adder.check_tokens,
-    ],
-    other_circuits.PrefixAdder: [
-        other_circuits.PrefixConfig,
-        other_circuits.PrefixAdder,
-        other_circuits._numbers,
-        micro_adder.check_tokens,
-    ],
-    other_circuits.WholeSumAdder: [
-        formats.LeadingFirstFormat,
-        other_circuits.WholeSumConfig,
-        other_circuits.WholeSumAdder,
-        other_circuits._numbers,
-        other_circuits._softmax1,
-        micro_adder.check_tokens,
-    ],
-    small_transformer.SmallTransformer: [
-        small_transformer.SmallTransformerConfig,
-        micro_adder.check_tokens,
-        _common.Attention,
-        small_transformer.SmallBlock,
-        small_transformer.SmallTransformer,
-    ],
+IMPORTS = {  # what a file may need from elsewhere: name -> its line
+    "math": "import math",
+    "dataclass": "from dataclasses import dataclass",
+    "NamedTuple": "from typing import NamedTuple",
+    "torch": "import torch",
+    "nn": "import torch.nn as nn",
+    "F": "import torch.nn.functional as F",
 }
-CONSTANTS = {
-    _common: ("VOCAB_SIZE", "PLUS", "EQUALS", "EOS", "LARGEST_SEED"),
-    formats: ("DIGITS", "LARGEST"),
-    micro_adder: ("CONTEXT", "SPECIALS"),
-    by_hand: ("PADDED_CONTEXT", "SHARPENED"),
-    other_circuits: ("DOUBLE",),
-    rotary_adder: ("WIDE_SIZES",),
-    small_transformer: ("BY_WIDTH",),
-}
+# Settings that are written into a file have passed their checks.
+LEFT_OUT = {"__post_init__"}
 HAND_SET = {
     model.config.label: model
     for model in [
@@ -115,35 +52,93 @@ HAND_SET |= {
 }
 
 
-def source_of(definition):
-    """The source of a function or class, less the methods that only training uses."""
-    text = re.sub(
-        r"^ *@own_defaults\(\)\n",
-        "",
-        textwrap.dedent(inspect.getsource(definition)),
-        flags=re.MULTILINE,
-    )
+@dataclasses.dataclass
+class Sources:
+    """What a file must define: functions and classes, constants, and lines of imports."""
+
+    definitions: dict = dataclasses.field(default_factory=dict)  # object -> its source
+    constants: dict = dataclasses.field(default_factory=dict)  # name -> value
+    imports: set = dataclasses.field(default_factory=set)
+
+
+def sources_of(*roots):
+    """Everything that these classes need when they are used, and nothing else: a Sources.
+
+    Methods that nothing calls (only training does) are left out, so the search is repeated until
+    no further method is named. Raises TypeError for something that cannot be copied.
+    """
+    called, before = {"forward", "answer_pairs"}, None  # the file's own functions call these
+    while called != before:
+        before, sources, todo = set(called), Sources(), list(roots)
+        while todo:
+            definition = inspect.unwrap(todo.pop())
+            if definition in sources.definitions:
+                continue
+            source = _source_of(definition, called)
+            sources.definitions[definition] = source
+            nodes = list(ast.walk(ast.parse(source)))
+            called |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+            known = vars(sys.modules[definition.__module__])
+            for name in sorted({node.id for node in nodes if isinstance(node, ast.Name)}):
+                if name in known:
+                    _add(sources, name, known[name], todo)
+    return sources
+
+
+def _add(sources, name, value, todo):
+    """Note what a name of a module stands for; its definition, if it is ours, is to be read."""
+    module = getattr(value, "__module__", "") or ""
+    if name in IMPORTS:
+        sources.imports.add(IMPORTS[name])
+    elif callable(value) and module.split(".")[0] in ("_common", "lab"):
+        todo.append(value)
+    elif isinstance(value, (bool, int, float, str, tuple, torch.dtype)):
+        sources.constants[name] = value
+    else:
+        raise TypeError(f"{name} of {module or type(value).__name__} cannot be written into a file")
+
+
+def _source_of(definition, called):
+    """The source of a function or class, less the methods that nothing calls."""
+    text = textwrap.dedent(inspect.getsource(definition))
+    text = re.sub(r"^ *@own_defaults\(\)\n", "", text, flags=re.MULTILINE)
     lines, node = text.splitlines(), ast.parse(text).body[0]
-    for method in reversed(getattr(node, "body", [])):
-        if isinstance(node, ast.ClassDef) and getattr(method, "name", None) in LEFT_OUT:
+    methods = [m for m in getattr(node, "body", []) if isinstance(m, ast.FunctionDef)]
+    for method in reversed(methods if isinstance(node, ast.ClassDef) else []):
+        special = method.name.startswith("__") and method.name.endswith("__")
+        if method.name in LEFT_OUT or not (special or method.name in called):
             first = min([method.lineno, *(d.lineno for d in method.decorator_list)])
             del lines[first - 1 : method.end_lineno]
-            while (
-                first - 1 < len(lines) and not lines[first - 1].strip()
-            ):  # and the blank line after it
-                del lines[first - 1]
+            while first - 1 < len(lines) and not lines[first - 1].strip():
+                del lines[first - 1]  # and the blank line after it
     return "\n".join(lines).rstrip()
+
+
+def _in_order(definitions):
+    """Definitions file by file, a file after those that it needs, each in the order of its own."""
+    needs = {}
+    for definition in definitions:
+        module = sys.modules[definition.__module__]
+        named = (getattr(value, "__module__", None) for value in vars(module).values())
+        needs.setdefault(module.__name__, set()).update(n for n in named if n != module.__name__)
+    files = {module: needs[module] & set(needs) for module in needs}
+    order = list(graphlib.TopologicalSorter(files).static_order())
+    return sorted(
+        definitions,
+        key=lambda d: (order.index(d.__module__), inspect.getsourcelines(d)[1]),
+    )
 
 
 def submission(model, architecture, tricks=(), author=""):
     """The text of a stand-alone file with this model and its weights. Raises TypeError for a model
     of another class."""
-    if type(model) not in DEFINITIONS:
+    config = getattr(model, "config", None)
+    if getattr(config, "format", None) not in formats.FORMATS:
         raise TypeError(
-            f"only {', '.join(c.__name__ for c in DEFINITIONS)} can be exported, not"
+            f"only models of ten-digit sums can be exported (lab/adders/models), not"
             f" {type(model).__name__}"
         )
-    config = model.config
+    sources = sources_of(type(model), type(config), type(formats.FORMATS[config.format]))
     settings = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     weights = {name: value.tolist() for name, value in model.state_dict().items()}
     metadata = {
@@ -154,11 +149,7 @@ def submission(model, architecture, tricks=(), author=""):
         "architecture": architecture,
         "tricks": list(tricks),
     }
-    constants = [
-        f"{name} = {getattr(module, name)!r}"
-        for module, names in CONSTANTS.items()
-        for name in names
-    ]
+    constants = [f"{name} = {value!r}" for name, value in sorted(sources.constants.items())]
     build = [
         f"SETTINGS = {settings!r}",
         f"FORMAT = {formats.FORMATS[config.format]!r}",
@@ -190,13 +181,14 @@ def add(model, a: int, b: int) -> int:
         f'"""{metadata["name"]}: an adder of two ten-digit numbers. Written by tools/export.py;'
         ' needs only torch."""'
     )
-    imports = (
-        "import math\nfrom dataclasses import dataclass\nfrom typing import NamedTuple\n\n"
-        "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+    first, then = (
+        [line for line in IMPORTS.values() if line in sources.imports and ("torch" in line) == ours]
+        for ours in (False, True)
     )
-    definitions = [source_of(d) for d in SHARED + DEFINITIONS[type(model)]]
+    definitions = [sources.definitions[d] for d in _in_order(sources.definitions)]
     return "\n".join(
-        [head, imports, *constants, "\n", "\n\n\n".join(definitions), "\n", *build, functions]
+        [head, *first, "", *then, "", *constants, "\n", "\n\n\n".join(definitions), "\n"]
+        + [*build, functions]
     )
 
 
