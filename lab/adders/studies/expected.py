@@ -41,17 +41,23 @@ def _sweep_of(row):
     return entry.config, entry.seeds, row["experiment"]
 
 
+def _stored_sweeps():
+    """The names of the sweeps that the book holds, by its index: a page that asks for what is
+    missing is computed again when the index changes."""
+    index = BOOK_FLEETS / "index.csv"
+    return set(store.read_table(index.read_bytes())["folder"]) if index.exists() else set()
+
+
 def scored():
     """The predictions with what came out: a DataFrame as `read_expected`, and count, trained (how
     many seeds), share, low, high (its exact 95 % interval), inside: does it hold the expected one?
 
     Where the book holds no such sweep yet, all of these are missing.
     """
-    table = read_expected()
-    rows = []
+    table, stored, rows = read_expected(), _stored_sweeps(), []
     for row in table.to_dict("records"):
         config, seeds, words = _sweep_of(row)
-        if not (BOOK_FLEETS / sweep_name(config)).exists():
+        if sweep_name(config) not in stored:
             rows.append({})
             continue
         right = finished_sweep(config, seeds, words).outcomes["board_right"]
