@@ -28,7 +28,8 @@ from filelock import FileLock
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 
-ROOT = Path(__file__).resolve().parent.parent
+from lab import ROOT
+
 BOOK_RUNS = ROOT / "data" / "runs"  # committed; written by tools/train.py only
 YOUR_RUNS = ROOT / "data" / "yours"  # git-ignored; whatever a reader trains
 BOOK_TRAJECTORIES = ROOT / "data" / "trajectories"  # runs with weights at many steps

@@ -16,7 +16,7 @@ from decimal import Decimal
 import pandas as pd
 from IPython.display import Markdown
 
-from lab.store import ROOT
+from lab import ROOT
 
 __all__ = "NUMBERS Comparison Printed numbers_in compare read_numbers numbers_table".split()
 

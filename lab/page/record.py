@@ -19,10 +19,10 @@ from filelock import FileLock
 from IPython import get_ipython
 from IPython.display import Markdown, display
 
+from lab import ROOT
 from lab.find_or_make import building_chapter, used_results
 from lab.page.printed import Printed
 from lab.page.qmd import claim_id, inline_markdown, read_chapter
-from lab.store import ROOT
 
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
