@@ -94,7 +94,7 @@ def test_what_pages_fold_is_told_in_full_in_every_format(small_book, tmp_path, f
             "Which of the two is larger?",
             "What happened, and what the author had guessed",
             "The author had guessed the first.",
-            "below 9 are in",
+            "below 9 are there",
             "Two:",
         )
     ]
