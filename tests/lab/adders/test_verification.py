@@ -159,7 +159,9 @@ def test_a_stored_seed_is_exported(tmp_path, capsys):
     ):
         with pytest.raises(ValueError, match=message):
             export.model_of(name, tmp_path)
-    with pytest.raises(TypeError, match="only MicroAdder, RotaryAdder, .* can be exported"):
+    with pytest.raises(
+        TypeError, match="only models of ten-digit sums can be exported .*, not Identity"
+    ):
         export.submission(torch.nn.Identity(), "")
 
 
