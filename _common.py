@@ -1130,6 +1130,15 @@ def _device_of(model):
     return next(model.parameters()).device
 
 
+def check_ids(name, tokens, vocab_size):
+    """Raise ValueError where one of the token ids is outside a vocabulary."""
+    if tokens.numel() and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        raise ValueError(
+            f"{name} must be between 0 and {vocab_size - 1}, "
+            f"not {tokens.min().item()} to {tokens.max().item()}"
+        )
+
+
 def check_tokens(model, tokens):
     """Raise TypeError or ValueError where `tokens` is no batch that a model can read."""
     if not isinstance(tokens, torch.Tensor) or tokens.dtype != torch.int64:
@@ -1143,15 +1152,8 @@ def check_tokens(model, tokens):
         )
     # On CUDA and MPS this look at the values would wait for the device at every step: there the
     # embedding itself (CUDA: an assertion) is the judge.
-    if (
-        tokens.device.type == "cpu"
-        and tokens.numel()
-        and not 0 <= tokens.min() <= tokens.max() < model.vocab_size
-    ):
-        raise ValueError(
-            f"token ids must be between 0 and {model.vocab_size - 1}, "
-            f"not {tokens.min().item()} to {tokens.max().item()}"
-        )
+    if tokens.device.type == "cpu":
+        check_ids("token ids", tokens, model.vocab_size)
 
 
 def _check_examples(model, X, Y, answer_start, what):
@@ -1173,11 +1175,7 @@ def _check_examples(model, X, Y, answer_start, what):
     for name, tokens in (("X", X), ("Y", Y)):
         if tokens.dtype != torch.int64:
             raise TypeError(f"{what}_{name} must hold int64 token ids, not {tokens.dtype}")
-        if not 0 <= tokens.min() <= tokens.max() < model.vocab_size:
-            raise ValueError(
-                f"token ids in {what}_{name} must be between 0 and {model.vocab_size - 1}, "
-                f"not {tokens.min().item()} to {tokens.max().item()}"
-            )
+        check_ids(f"token ids in {what}_{name}", tokens, model.vocab_size)
     return whole_number("answer_start", answer_start, 0, X.shape[1] - 1)
 
 

@@ -19,13 +19,12 @@ def plot_expected(table):
     ax.annotate("as expected", (0.53, 0.5), color="#666666", rotation=43, va="top")
     for i, (name, rows) in enumerate(table.groupby("table", sort=False)):
         for number, row in enumerate(rows.itertuples()):
-            # the middle of each interval's trial: a small step aside keeps equal ones apart
+            # a small step aside keeps equal expectations apart
             x = row.expected / row.of + 0.006 * (number % 3 - 1)
-            share = row.share
             ax.vlines(x, row.low, row.high, color=COLORS[i], linewidth=1, alpha=0.7)
             ax.plot(
                 x,
-                share,
+                row.share,
                 MARKERS[i],
                 color=COLORS[i],
                 fillstyle="full" if row.inside else "none",

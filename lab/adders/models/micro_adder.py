@@ -18,6 +18,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from _common import (
+    check_ids,
     own_defaults,
     positive_whole,
     real_number,
@@ -451,15 +452,8 @@ def check_tokens(tokens, vocab_size, max_seq_len):
             f"tokens must have the shape (batch, time) with 1 to {max_seq_len} tokens, not"
             f" {tuple(tokens.shape)}"
         )
-    if (
-        tokens.device.type == "cpu"
-        and tokens.numel()
-        and not 0 <= tokens.min() <= tokens.max() < vocab_size
-    ):
-        raise ValueError(
-            f"token ids must be between 0 and {vocab_size - 1}, "
-            f"not {tokens.min().item()} to {tokens.max().item()}"
-        )
+    if tokens.device.type == "cpu":
+        check_ids("token ids", tokens, vocab_size)
 
 
 def _start(name, size, config, generator):
