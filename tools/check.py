@@ -46,7 +46,7 @@ def check_python():
 def check_packages(files=("requirements.txt",)):
     lines = [line for name in files for line in setup.read_requirements(ROOT / name)]
     names = [setup.requirement_name(line) for line in lines]
-    modules = {name: setup.IMPORT_NAMES.get(name, name) for name in names}
+    modules = {name: setup.import_name(name) for name in names}
     tried = subprocess.run(
         [sys.executable, "-c", setup.PACKAGE_TEST, json.dumps(modules)],
         capture_output=True,

@@ -407,8 +407,14 @@ sys.exit(getattr(sys, "exitcode", 0))
 def self_test(python, packages):
     """Import every package in the environment, print a line for each, and say whether all of them
     work."""
-    modules = {name: IMPORT_NAMES.get(name, name) for name in packages}
+    modules = {name: import_name(name) for name in packages}
     return subprocess.call([python, "-c", PACKAGE_TEST, json.dumps(modules)]) == 0
+
+
+def import_name(package):
+    """The module that a package is imported as: its own name with underscores, where the table does
+    not have another."""
+    return IMPORT_NAMES.get(package, package.replace("-", "_"))
 
 
 def read_stamp():

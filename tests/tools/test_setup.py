@@ -220,6 +220,14 @@ def test_the_self_test_names_what_works_and_what_does_not(capfd):
     assert lines[3].startswith("[FAIL] no-such-package: ")
 
 
+def test_the_self_test_knows_what_every_required_package_is_imported_as(capfd):
+    files = ["requirements.txt", "requirements-test.txt"]
+    lines = [line for name in files for line in setup.read_requirements(ROOT / name)]
+    names = [setup.requirement_name(line) for line in lines]
+    assert setup.self_test(sys.executable, names), capfd.readouterr().out
+    assert capfd.readouterr().out.count("[OK]") == len(names) > 20
+
+
 # -- The files
 # --------------------------------------------------------------------------------------------------
 
