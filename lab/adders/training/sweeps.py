@@ -61,10 +61,8 @@ CODE = store.code_hash(
         )
     ]
 )
-SEEDS_OF_ALL = (
-    "data_seed",
-    "weights_seed",
-)  # settings of a FleetConfig beside its model and its recipe
+# settings of a FleetConfig beside its model and its recipe
+SEEDS_OF_ALL = ("data_seed", "weights_seed")
 SUCCESS = 10_010  # right answers on the board's test
 TINY = {
     "recipe": {"steps": 50, "evaluate_every": 50, "warmup_steps": 10, "tries": 2, "try_steps": 50}
