@@ -40,7 +40,7 @@ from lab.scale import at_most
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
 YOUR_FLEETS = store.YOUR_RUNS / "fleets"
-MODEL_CONFIGS = {
+MODEL_CONFIGS = {  # a stored sweep names the class of its model's settings
     cls.__name__: cls
     for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig, NearHandSet)
 }
@@ -188,26 +188,35 @@ SMALL_TRANSFORMER_RECIPES = {
 }
 
 
-PRESETS = (*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS)
+# The 74 and the 75 go on for longer, with a decay that falls away as they succeed.
+ADAPTIVE_RECIPE = Recipe(
+    steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000
+)
+
+
+# Every model that can be named, with the recipe published for it, or else the 57's (or, for the
+# rotary adders, this book's).
+PRESETS = {
+    **{
+        name: FleetConfig(model, ADAPTIVE_RECIPE if name in ("74", "75") else Recipe())
+        for name, model in MICRO_ADDERS.items()
+    },
+    **{
+        name: FleetConfig(model, STEP_RECIPE if model.window else ROTARY_RECIPE)
+        for name, model in ROTARY_ADDERS.items()
+    },
+    **{
+        name: FleetConfig(model, SMALL_TRANSFORMER_RECIPES[name])
+        for name, model in SMALL_TRANSFORMERS.items()
+    },
+}
 
 
 def preset(name):
-    """The configuration of a model by name, with the recipe published for it, or else the 57's.
-    Raises ValueError."""
-    if name in SMALL_TRANSFORMERS:
-        return FleetConfig(SMALL_TRANSFORMERS[name], SMALL_TRANSFORMER_RECIPES[name])
-    if name in ROTARY_ADDERS:
-        return FleetConfig(
-            ROTARY_ADDERS[name], STEP_RECIPE if ROTARY_ADDERS[name].window else ROTARY_RECIPE
-        )
-    if name not in MICRO_ADDERS:
+    """The configuration of a model by its name in PRESETS. Raises ValueError."""
+    if name not in PRESETS:
         raise ValueError(f"unknown model {name!r}: it may be one of {', '.join(PRESETS)}")
-    recipe = Recipe()
-    if name in ("74", "75"):
-        recipe = Recipe(
-            steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000
-        )
-    return FleetConfig(MICRO_ADDERS[name], recipe)
+    return PRESETS[name]
 
 
 def changed(config, changes):
