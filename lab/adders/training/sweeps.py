@@ -1,6 +1,7 @@
 """Sweeps: fleets over many seeds of one configuration, side by side, resumable, stored small.
 
-One folder per configuration, `data/fleets/<model>-<8 hex digits>`:
+One folder per configuration, `data/fleets/<words>-<8 hex digits>`. The hash is the configuration's;
+the words are the model's label (`sweep_name`), or the name of the book's experiment:
     config.json           the model's and the recipe's settings
     outcomes.csv          one row per seed: how it ended, its scores on the test sets
     history.csv           one row per seed and evaluation on the validation stream
@@ -80,6 +81,11 @@ class Sweep:
     weights: dict  # tensor name -> (seeds, ...), in the order of outcomes
     provenance: dict
     path: Path
+
+    @property
+    def name(self):
+        """What it is called whatever words its folder bears: see `sweep_name`."""
+        return sweep_name(self.config)
 
     @property
     def successes(self):
@@ -254,7 +260,7 @@ def changed(config, changes):
 
 
 def sweep_name(config):
-    """The folder name of a configuration."""
+    """The name of a configuration: its model's label and its hash."""
     return f"{config.model.label}-{store.settings_hash(config)}"
 
 
@@ -288,7 +294,7 @@ def _config_of(settings):
 def read_sweep(config, folder=BOOK_FLEETS):
     """What `folder` holds of a configuration, or None. Raises store.DamagedRun where a file was
     altered."""
-    place = Path(folder) / sweep_name(config)
+    place = store.place_of(folder, sweep_name(config))
     return read_sweep_folder(place) if place.exists() else None
 
 
@@ -304,7 +310,7 @@ def read_sweep_folder(place):
         raise store.DamagedRun(
             f"stored sweep {place.name}: config.json is not understood: {error}"
         ) from None
-    if sweep_name(config) != place.name:
+    if store.hash_in(sweep_name(config)) != store.hash_in(place.name):
         raise store.DamagedRun(
             f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
             f"{store.remedy_for(place)}"
@@ -352,7 +358,8 @@ def store_fleet(fleet, folder=BOOK_FLEETS):
             ),
             "weights.safetensors": tensors_to_bytes(weights),
         }
-        return store.write_folder(folder / name, files, {"blocks": blocks}, replace=True)
+        place = store.place_of(folder, name)
+        return store.write_folder(place, files, {"blocks": blocks}, replace=True)
 
 
 def starting_weights(config, seeds, folder=BOOK_FLEETS):
@@ -360,14 +367,11 @@ def starting_weights(config, seeds, folder=BOOK_FLEETS):
     Raises ValueError."""
     if config.start_from is None:
         return None
-    places = [
-        each / config.start_from
-        for each in dict.fromkeys([Path(folder), BOOK_FLEETS])
-        if (each / config.start_from).is_dir()
-    ]
-    if not places:
+    folders = dict.fromkeys([Path(folder), BOOK_FLEETS])
+    places = [store.place_of(each, config.start_from) for each in folders]
+    place = next((each for each in places if each.is_dir()), None)
+    if place is None:
         raise ValueError(f"there is no sweep {config.start_from!r} in {folder} to start from")
-    place = places[0]
     earlier = read_sweep_folder(place)
     if earlier.config.model != config.model:
         raise ValueError(

@@ -357,7 +357,7 @@ def test_an_exported_model_computes_the_same(tmp_path):
 
 def test_second_passes_start_where_the_first_ended(quick, tmp_path, capsys):
     first = sweeps.sweep(short("763"), range(2), fleet_size=2, folder=tmp_path, progress=False)
-    name = first.path.name
+    name = first.name
     arms = second_pass.second_passes(name, tmp_path, steps=20, schedules=["flat", "published"])
     assert len(arms) == 16 and len({sweeps.sweep_name(config) for _, config in arms}) == 16
     levels, control = arms[0]
