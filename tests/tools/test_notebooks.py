@@ -127,6 +127,16 @@ def test_computed_paragraphs_show_their_values(first):
     assert all(cell.metadata.jupyter.source_hidden for cell in computed)
 
 
+def test_a_cell_in_a_box_stays_a_cell(project):
+    path = project / "chapters/02-second.qmd"
+    box = '::: {.callout-note title="A box"}\nBefore.\n\n```{python}\n1 + 1\n```\n\nAfter.\n:::\n'
+    path.write_text(path.read_text() + "\n" + box)
+    cells = make_notebooks(project, "reader")["02-second"].cells
+    kinds = [(cell.cell_type, cell.source) for cell in cells]
+    at = kinds.index(("code", "1 + 1"))
+    assert kinds[at - 1][1].endswith("**A box**\n\nBefore.") and kinds[at + 1][1][:6] == "After."
+
+
 def test_a_cell_to_try_is_one_to_run(first):
     [cell] = [cell for cell in first.cells if "tried" in cell.source]
     assert cell.cell_type == "code" and "jupyter" not in cell.metadata
