@@ -11,11 +11,12 @@ from filelock import FileLock
 from small_book import ROOT, copy_book, write_small_book
 
 pytest_plugins = ["unchanged"]
+PATTERN = int(os.environ.get("BOOK_DISTURBANCE") or 0)  # the seed of how arithmetic is disturbed
 IN_KERNELS = f"""
 import sys
 sys.path.append({str(ROOT / "tests")!r})
 import disturbed, notebook_along
-disturbed.disturb(but_for=("11-weights-by-hand", "by-hand-details"))
+disturbed.disturb(("11-weights-by-hand", "by-hand-details"), {PATTERN})
 notebook_along.stand_apart()
 sys.path.remove({str(ROOT / "tests")!r})
 del sys, disturbed, notebook_along
@@ -151,7 +152,7 @@ def built_book(tmp_path_factory, notebooks):
 
     Its chapters are executed as on another machine, with disturbed arithmetic (tests/disturbed.py):
     what holds for these pages holds for those of `make book`, and the numbers on them are to be the
-    same.
+    same. BOOK_DISTURBANCE, a whole number, makes it yet another machine.
 
     Their kernels also run what only the notebooks hold (tests/notebook_along.py): its outputs are
     in `_cache/pandoc` beside the pages, and not on them."""
