@@ -690,17 +690,18 @@ def census(model, n_digits=3, digit_order="ones_first", batch_size=4096, progres
     """The model's answer to every sum there is: int64 array (10**n, 10**n), entry [a, b] its a + b
     (-1: no number).
 
-    An AdditionTransformer is read token by token, all sums with one a at once (`Reader`): a model
-    that knows nothing costs as much as one that is always right. Other models, and those that
-    somebody watches or changes by hooks, are read off teacher-forced in batches; greedy decoding
-    differs from that only after a first wrong token, so only rows with one are generated anew.
+    An AdditionTransformer is read token by token (`Reader`), the sums with eight values of a at
+    once: a model that knows nothing costs as much as one that is always right. Other models, and
+    those that somebody watches or changes by hooks, are read off teacher-forced in batches; greedy
+    decoding differs from that only after a first wrong token, so only rows with one are generated
+    anew.
     """
     device, side = _device_of(model), 10**n_digits
     answer_start, answered = 2 * n_digits + 1, []
     reads_ahead = _can_be_read_ahead(model, answer_start + n_digits + 2)
     codes = torch.arange(side * side, device=device)
     model.eval()
-    parts = codes.split(side if reads_ahead else batch_size)
+    parts = codes.split(8 * side if reads_ahead else batch_size)
     for part in tqdm(parts, unit="batch", disable=not progress, leave=False):
         a, b = part // side, part % side
         rows = _addition_sequences(a, b, n_digits, digit_order)  # (B, T + 1)
@@ -727,21 +728,21 @@ def _can_be_read_ahead(model, n_tokens):
 
 
 def _written_after(model, prompts, n):
-    """What a model writes after prompts of one length, greedily: (B, T) int64 -> (B, n). First
-    tokens that all prompts share are read once."""
-    shared = (prompts == prompts[0]).all(0).long().cumprod(0).sum().item()
-    shared = min(shared, prompts.shape[1] - 1)
-    reader = Reader(model, rows=1 if shared else len(prompts))
-    for t in range(shared):
-        reader.read(prompts[:1, t])
-    if shared:
-        reader = reader.take(torch.zeros(len(prompts), dtype=torch.int64, device=prompts.device))
-    for t in range(shared, prompts.shape[1]):
-        logits = reader.read(prompts[:, t])  # (B, V)
+    """What a model writes after prompts of one length, greedily: (B, T) int64 -> (B, n). A
+    beginning that prompts share is read once."""
+    n_tokens = len(model.token_emb.weight)
+    reader = Reader(model, rows=1)  # its rows: the beginnings that differ
+    row = torch.zeros(len(prompts), dtype=torch.int64, device=prompts.device)  # of each prompt
+    for tokens in prompts.T:
+        before = int(row.max()) + 1
+        longer, row = torch.unique(row * n_tokens + tokens, return_inverse=True)
+        if len(longer) > before:
+            reader = reader.take(longer // n_tokens)
+        logits = reader.read(longer % n_tokens)  # (beginnings, V)
     written = [logits.argmax(-1)]
     while len(written) < n:
         written.append(reader.read(written[-1]).argmax(-1))
-    return torch.stack(written, dim=1)
+    return torch.stack(written, dim=1)[row]
 
 
 class Reader:

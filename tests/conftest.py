@@ -1,20 +1,25 @@
 """What the tests of the build share: a small book, the real book, a browser."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
+from filelock import FileLock
 from small_book import ROOT, copy_book, write_small_book
 
 pytest_plugins = ["unchanged"]
-DISTURB = f"""
+PATTERN = int(os.environ.get("BOOK_DISTURBANCE") or 0)  # the seed of how arithmetic is disturbed
+IN_KERNELS = f"""
 import sys
 sys.path.append({str(ROOT / "tests")!r})
-import disturbed
-disturbed.disturb(but_for=("11-weights-by-hand", "by-hand-details"))
+import disturbed, notebook_along
+disturbed.disturb(("11-weights-by-hand", "by-hand-details"), {PATTERN})
+notebook_along.stand_apart()
 sys.path.remove({str(ROOT / "tests")!r})
-del sys, disturbed
+del sys, disturbed, notebook_along
 """
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
@@ -120,18 +125,56 @@ def own_small_book(small_book, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def built_book(tmp_path_factory):
+def notebooks(tmp_path_factory):
+    """The chapters' notebooks: edition -> stem -> notebook. Tests that change one copy it first.
+    They are made by one worker, for it takes twenty seconds, and read by the others."""
+    from tools.notebooks import make_notebooks
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder  # which they share
+    made = folder / "notebooks.json"
+    with FileLock(folder / "notebooks.lock"):
+        if not made.exists():
+            both = {edition: make_notebooks(ROOT, edition) for edition in ("reader", "instructor")}
+            made.write_text(json.dumps(both), encoding="utf-8")
+    both = json.loads(made.read_text(encoding="utf-8"))
+    return {
+        edition: {stem: nbformat.from_dict(notebook) for stem, notebook in chapters.items()}
+        for edition, chapters in both.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory, notebooks):
     """The real book's readers' edition, built the pandoc way in a copy of the checkout; returns the
     folder of the pages. The records of the chapters are in `_record` beside it.
 
     Its chapters are executed as on another machine, with disturbed arithmetic (tests/disturbed.py):
     what holds for these pages holds for those of `make book`, and the numbers on them are to be the
-    same."""
+    same. BOOK_DISTURBANCE, a whole number, makes it yet another machine.
+
+    Their kernels also run what only the notebooks hold (tests/notebook_along.py): its outputs are
+    in `_cache/pandoc` beside the pages, and not on them."""
+    from notebook_along import add_notebook, is_own
+
     from tools import execute
     from tools.build import build
 
+    notebook_of, outputs_of = execute._notebook_of, execute._outputs_of
+
+    def with_notebook(chapter):
+        both = [notebooks[edition].get(chapter.path.stem) for edition in ("reader", "instructor")]
+        built = notebook_of(chapter)
+        return add_notebook(built, chapter, *both) if all(both) else built
+
+    def outputs_of_the_page(notebook):
+        cells = [cell for cell in notebook.cells if not is_own(cell)]
+        return outputs_of(nbformat.v4.new_notebook(cells=cells))
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execute, "SET_UP", execute.SET_UP + DISTURB)
+        patch.setattr(execute, "SET_UP", execute.SET_UP + IN_KERNELS)
+        patch.setattr(execute, "_notebook_of", with_notebook)
+        patch.setattr(execute, "_outputs_of", outputs_of_the_page)
         return build(copy_book(tmp_path_factory.mktemp("book") / "book"), "pandoc", "reader")
 
 

@@ -4,7 +4,8 @@ apart.
 Processors add in different orders, so a reduction (sum, mean, product of matrices, softmax, norm,
 ...) of the same numbers has other last bits elsewhere. `disturb()` moves each of its results by up
 to UNITS units in the last place, by a pattern over its places: the same call gives the same bits
-again, as on any one machine. Sums of whole numbers are left alone: they are exact in any order.
+again, as on any one machine. Each seed is another pattern, so another machine. Sums of whole
+numbers are left alone: they are exact in any order.
 """
 
 import numpy as np
@@ -44,10 +45,10 @@ _running = []
 
 
 class _Disturbed(TorchDispatchMode):
-    def __init__(self):
+    def __init__(self, seed):
         super().__init__()
         self.units = torch.from_numpy(
-            np.random.default_rng(0).choice([*range(-UNITS, 0), *range(1, UNITS + 1)], PATTERN)
+            np.random.default_rng(seed).choice([*range(-UNITS, 0), *range(1, UNITS + 1)], PATTERN)
         ).double()
         self.count = 0
         self.factors = {}  # by number of values and their type: many calls have the same few sizes
@@ -85,15 +86,15 @@ def _whole(argument):
     return bool((first == first.round()).all()) and bool((values == values.round()).all())
 
 
-def disturb(but_for=()):
-    """From now on, for the whole process, unless it turns out to be the kernel of a page in
-    `but_for`.
+def disturb(but_for=(), seed=0):
+    """From now on, for the whole process, by the pattern of `seed`, unless it turns out to be the
+    kernel of a page in `but_for`.
 
     Those are chapter 11 and its appendix: the circuits that others set by hand decide by leads of a
     few units in the last place of single precision, and their numbers are cut as short as single
     precision allows.
     """
-    mode = _Disturbed()
+    mode = _Disturbed(seed)
     mode.__enter__()
     _running.append(mode)
     if but_for:

@@ -359,10 +359,15 @@ def change(path, old, new):
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+def chapters_run(capsys):
+    """The chapters that a build, since the last call, has said it runs."""
+    return re.findall(r"^running (\S+)", capsys.readouterr().out, re.MULTILINE)
+
+
 def build_quietly(root, capsys, edition="reader"):
     """Build; returns the chapters that were executed."""
     from tools.build import build
 
     capsys.readouterr()
     build(root, "pandoc", edition)
-    return re.findall(r"^running (\S+)", capsys.readouterr().out, re.MULTILINE)
+    return chapters_run(capsys)

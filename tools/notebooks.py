@@ -43,6 +43,7 @@ EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder i
 HAS_NOTEBOOK = re.compile(r"^\d\d-")  # numbered chapters; as in tools/chapter.lua
 WRITER = "commonmark+pipe_tables+tex_math_dollars"
 CUT = "<!-- cell {} -->"
+CELL_KINDS = {"executed-cell": "code", "exercise-cell": "exercise"}  # class of a code block -> kind
 LIST_GOES_ON = re.compile(r" +|[-*+] |\d+[.)] ")
 STARTS_CELL = re.compile(r"^<!-- cell (\w+) -->\n?", re.M)
 
@@ -127,7 +128,10 @@ class NotebookNumbering(Numbering):
             title, blocks = blocks[0]["c"][2], blocks[1:]
         body = walk(blocks, self.visit)
         if any(
-            block["t"] == "RawBlock" and STARTS_CELL.match(block["c"][1] + "\n")
+            block["t"] == "RawBlock"
+            and STARTS_CELL.match(block["c"][1] + "\n")
+            or block["t"] == "CodeBlock"
+            and CELL_KINDS.keys() & set(block["c"][0][1])
             for block in flat(body)
         ):
             return [paragraph([strong(title)]), *body]  # it holds cells, which no quotation can
@@ -269,9 +273,9 @@ def mark_cells(blocks: list) -> list:
     marked = []
     for block in flat(blocks):
         classes = block["c"][0][1] if block["t"] == "CodeBlock" else []
-        kind = next((name for name in ("executed-cell", "exercise-cell") if name in classes), None)
+        kind = next((CELL_KINDS[name] for name in classes if name in CELL_KINDS), None)
         if kind:
-            marked += [cut("code" if kind == "executed-cell" else "exercise"), block, cut("text")]
+            marked += [cut(kind), block, cut("text")]
         else:
             marked.append(block)
     return marked

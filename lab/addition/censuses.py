@@ -11,6 +11,7 @@ whenever it is read. The census of any other run is taken when it is asked for, 
 own runs.
 """
 
+import functools
 import io
 import math
 import time
@@ -101,7 +102,7 @@ class Census:
     confidence_class: np.ndarray
     off_by: pd.DataFrame
 
-    @property
+    @functools.cached_property
     def wrong(self):
         """(10^6,) booleans: pairs whose answer, written by the model on its own, is wrong."""
         return ~self.written_right.all(1)

@@ -2,6 +2,7 @@
 from anywhere."""
 
 import asyncio
+import copy
 import os
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
+from notebook_along import code_of, is_own, solutions_of
 from small_book import write_small_book
 
 from lab.exercises import read_exercises
+from lab.page.qmd import read_chapter
 from tools.execute import run_notebook
 from tools.notebooks import (
     FIND_BOOK,
@@ -24,8 +28,8 @@ from tools.notebooks import (
 
 ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
+WHOLE_NOTEBOOKS = ["02-the-pieces", "04-learning-curves", "09-ten-digits"]  # every day
 CHAPTERS = sorted({exercise.path.stem for exercise in EXERCISES.values()})
-FOLDER = {"reader": "", "instructor": "solutions/"}
 
 
 @pytest.fixture
@@ -127,6 +131,27 @@ def test_computed_paragraphs_show_their_values(first):
     assert all(cell.metadata.jupyter.source_hidden for cell in computed)
 
 
+@pytest.mark.parametrize("edition", ["reader", "instructor"])
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_every_cell_of_the_chapter_is_in_its_notebook(notebooks, stem, edition):
+    """In the chapter's order, also where a cell stands in a box."""
+    codes = iter(code_of(notebooks[edition][stem]))
+    for cell in read_chapter(ROOT / "chapters" / f"{stem}.qmd").cells:
+        code = without_record(cell.code)
+        assert not code.strip() or code in codes, f"line {cell.line}"
+    assert "executed-cell" not in all_text(notebooks[edition][stem])
+
+
+def test_a_cell_in_a_box_stays_a_cell(project):
+    path = project / "chapters/02-second.qmd"
+    box = '::: {.callout-note title="A box"}\nBefore.\n\n```{python}\n1 + 1\n```\n\nAfter.\n:::\n'
+    path.write_text(path.read_text() + "\n" + box)
+    cells = make_notebooks(project, "reader")["02-second"].cells
+    kinds = [(cell.cell_type, cell.source) for cell in cells]
+    at = kinds.index(("code", "1 + 1"))
+    assert kinds[at - 1][1].endswith("**A box**\n\nBefore.") and kinds[at + 1][1][:6] == "After."
+
+
 def test_a_cell_to_try_is_one_to_run(first):
     [cell] = [cell for cell in first.cells if "tried" in cell.source]
     assert cell.cell_type == "code" and "jupyter" not in cell.metadata
@@ -193,11 +218,6 @@ def test_small_book_readers_get_starters_and_instructors_solutions(project):
     assert "16896" not in all_text(reader) and "Seventeen thousand" not in all_text(reader)
     assert "answer = sum([448, 416, 16896])" in [cell.source for cell in instructor.cells]
     assert "Seventeen thousand" in all_text(instructor)
-
-
-@pytest.fixture(scope="session")
-def notebooks():
-    return {edition: make_notebooks(ROOT, edition) for edition in FOLDER}
 
 
 @pytest.mark.parametrize("stem", CHAPTERS)
@@ -331,44 +351,58 @@ def verdicts_of(cells):
     return verdicts
 
 
-def code_of(notebook):
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+def warnings_of(cells):
+    """What cells have written to standard error of warnings: a list of texts."""
+    return [
+        output.text
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr" and "Warning" in output.text
+    ]
+
+
+def assert_judged(stem, starters, solutions):
+    """Of each exercise of the chapter, what it starts from is not right yet, and its solution
+    is."""
+    mine = [label for label, exercise in EXERCISES.items() if exercise.path.stem == stem]
+    assert verdicts_of(starters) == dict.fromkeys(mine, False)
+    assert verdicts_of(solutions) == dict.fromkeys(mine, True)
+
+
+@pytest.mark.parametrize("stem", CHAPTERS)
+def test_what_only_the_notebook_has_runs_where_it_stands(built_book, stem):
+    """Exercises, their solutions, cells to try and computed paragraphs, between the cells of their
+    chapter: run in the kernel that built its page (tests/notebook_along.py), where an error would
+    have stopped the build. The arithmetic is another machine's: checks bear that too."""
+    path = built_book.parent / "_cache" / "pandoc" / f"{stem}.ipynb"
+    own = [cell for cell in nbformat.read(path, as_version=4).cells if is_own(cell)]
+    reader, instructor = (
+        [cell for cell in own if cell.metadata.notebook == edition]
+        for edition in ("reader", "instructor")
+    )
+    assert_judged(stem, reader, instructor)
+    assert not warnings_of(own)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", CHAPTERS)
 def test_the_notebook_runs_from_another_folder(notebooks, stem, tmp_path, monkeypatch):
     """The readers' from top to bottom, then in the same kernel what only the instructors' has, for
-    that takes half the time. A failing cell raises here. Readers' starters are not right yet,
-    instructors' solutions are."""
+    that takes half the time. A failing cell raises here."""
+    if stem not in WHOLE_NOTEBOOKS and os.environ.get("BOOK_TESTS") != "all":
+        pytest.skip("BOOK_TESTS=all runs the whole notebook")
     monkeypatch.setenv("BOOK_ROOT", str(ROOT))
-    notebook = nbformat.from_dict(notebooks["reader"][stem])
-    everybodys, starters = code_of(notebook), len(notebook.cells)
-    solutions = [
-        cell
-        for cell in notebooks["instructor"][stem].cells
-        if cell.cell_type == "code" and cell.source not in everybodys
-    ]
-    assert everybodys == [
-        code for code in code_of(notebooks["instructor"][stem]) if code in everybodys
-    ]
-    notebook.cells += [nbformat.from_dict(cell) for cell in solutions]
+    reader, instructor = (notebooks[edition][stem] for edition in ("reader", "instructor"))
+    notebook, starters = copy.deepcopy(reader), len(reader.cells)
+    notebook.cells += [new_code_cell(code) for code in solutions_of(reader, instructor)]
     record = ROOT / "_record" / f"{stem}.json"
     before = record.read_bytes() if record.exists() else None
     asyncio.run(run_notebook(notebook, tmp_path, timeout=600))
     assert (record.read_bytes() if record.exists() else None) == before, (
         "a notebook must leave no record"
     )
-    mine = [label for label, exercise in EXERCISES.items() if exercise.path.stem == stem]
-    assert verdicts_of(notebook.cells[:starters]) == dict.fromkeys(mine, False)
-    assert verdicts_of(notebook.cells[starters:]) == dict.fromkeys(mine, True)
-    warned = [
-        output.text
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output.output_type == "stream" and output.name == "stderr" and "Warning" in output.text
-    ]
-    assert not warned
+    assert_judged(stem, notebook.cells[:starters], notebook.cells[starters:])
+    assert not warnings_of(notebook.cells)
 
 
 def test_readers_are_told_how_to_run(first):

@@ -181,7 +181,7 @@ def test_figures_are_exported_for_slides(chapter, tmp_path):
     ax.plot([1, 2])
     assert record.show_figure(figure, "fig-a") is figure
     plt.close(figure)
-    assert chapter()["figures"] == ["figures/x/fig-a.svg", "figures/x/fig-a.png"]
+    assert chapter()["figures"] == ["figures/x/fig-a.png", "figures/x/fig-a.svg"]
     assert all((tmp_path / place).stat().st_size > 500 for place in chapter()["figures"])
 
 

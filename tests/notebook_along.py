@@ -1,0 +1,97 @@
+"""A chapter's notebook, run along with the chapter in the kernel that builds its page.
+
+A notebook holds every cell of its chapter, and cells of its own: paragraphs with computed numbers,
+what exercises start from, their solutions, cells to try. To run it whole is to compute the chapter
+a second time. So the kernel that executes the chapter for its page also gets the notebook's own
+cells, each at its place, the solutions at the end. While one of them runs no page is being built,
+and what it prints is not the page's (`stand_apart`, in the kernel).
+"""
+
+from collections import defaultdict
+
+from nbformat.v4 import new_code_cell
+
+from lab.page.qmd import Cell
+from tools.notebooks import without_record
+
+OWN = "# A cell of the notebook alone.\n"  # how such a cell begins
+
+
+def stand_apart():
+    """In a kernel, before its page is opened: from now on cells that begin with OWN run as in a
+    notebook."""
+    from IPython import get_ipython
+
+    from lab import find_or_make
+    from lab.page import record
+    from lab.page.printed import Printed
+
+    events, kept, note = get_ipython().events, [], Printed._after_cell
+
+    def before(info):
+        if info.raw_cell.startswith(OWN):
+            kept.append((record._chapter, find_or_make._chapter))
+            record._chapter = find_or_make._chapter = None
+
+    def after(result):
+        if kept:
+            record._chapter, find_or_make._chapter = kept.pop()
+
+    def note_the_pages(self, result):
+        if not result.info.raw_cell.startswith(OWN):
+            note(self, result)
+
+    Printed._after_cell = note_the_pages
+    events.register("pre_run_cell", before)
+    events.register("post_run_cell", after)  # before the record's own, which come with its page
+
+
+def code_of(notebook):
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def solutions_of(reader, instructor):
+    """The code that only the instructors' notebook of a chapter has: a list of texts. Raises
+    AssertionError where the rest is not the readers', in their order."""
+    everybodys = code_of(reader)
+    assert everybodys == [code for code in code_of(instructor) if code in everybodys]
+    return [code for code in code_of(instructor) if code not in everybodys]
+
+
+def add_notebook(built, chapter, reader, instructor):
+    """Put the notebook's own cells into what a kernel is asked to run for a chapter's page.
+
+    built: the cells of the page (tools.execute: one that sets up, then one for each part of
+    `chapter`); reader, instructor: the chapter's notebooks. Raises AssertionError where the
+    notebook lacks a cell of its chapter.
+    """
+    codes = [without_record(part.code) if isinstance(part, Cell) else "" for part in chapter.parts]
+    expected = [position for position, code in enumerate(codes) if code.strip()]
+    before, waiting = defaultdict(list), []  # position of a part -> code that stands before it
+    for code in code_of(reader):
+        if not expected or code != codes[expected[0]]:
+            waiting.append(code)
+            continue
+        position = expected.pop(0)
+        before[position], waiting = waiting, []
+        if not chapter.parts[position].source:  # the page only shows it
+            waiting.append(code)
+    assert not expected, f"{chapter.path.name}: the notebook lacks {codes[expected[0]]!r}"
+
+    def own(codes, edition, line):
+        about = {"book_line": line, "notebook": edition}
+        return [new_code_cell(OWN + code, metadata=about) for code in codes]
+
+    first, *cells = built.cells
+    built.cells = [first]
+    for position, cell in enumerate(cells):
+        line = cell.metadata.book_line
+        built.cells += [*own(before[position], "reader", line), cell]
+    built.cells += own(waiting, "reader", line)
+    built.cells += own(solutions_of(reader, instructor), "instructor", line)
+    return built
+
+
+def is_own(cell):
+    """Is it one of the cells that `add_notebook` has added?"""
+    return "notebook" in cell.metadata
