@@ -100,10 +100,8 @@ VOCAB_INV = dict(enumerate(SYMBOLS))  # 7 -> "7", 10 -> "+", ...
 VOCAB_SIZE = len(SYMBOLS)
 PLUS, EQUALS, EOS = VOCAB["+"], VOCAB["="], VOCAB["<EOS>"]
 
-DIGIT_ORDERS = (
-    "ones_first",
-    "most_significant_first",
-)  # how the sum is written; operands never change
+# how the sum is written; operands never change
+DIGIT_ORDERS = ("ones_first", "most_significant_first")
 MAX_DIGITS = 17  # the largest sum still fits a 64-bit integer
 EDGE_CASES = [(123, 456), (999, 1), (0, 0), (999, 999), (500, 500), (111, 222)]
 

@@ -8,6 +8,7 @@ other results (`after`) is made when these are there.
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from lab.stats import exact_interval, percent_interval
 
 __all__ = """
     Experiment Result FOLDERS experiments find_experiment changed_results summary_of index_of
-    unaccounted
+    readable_names name_folders unaccounted
 """.split()
 
 FOLDERS = {  # kind: (the book's folder, the reader's)
@@ -64,7 +65,7 @@ class Result:
 
     def seconds(self, folder):
         """How long it took, as recorded, in seconds of one core; None where it is not stored."""
-        place = Path(folder) / self.name / "provenance.json"
+        place = store.place_of(folder, self.name) / "provenance.json"
         if not place.exists():
             return None
         provenance = json.loads(place.read_text(encoding="utf-8"))
@@ -340,13 +341,13 @@ def index_of(kind):
                 asked.setdefault(result.name, []).append((experiment, result))
     rows = []
     for name, pairs in sorted(asked.items()):
-        place = book / name
+        place = store.place_of(book, name)
         if not place.exists():
             continue
         chapters = {c for experiment, _ in pairs for c in experiment.chapter.split(", ")}
         rows.append(
             {
-                "folder": name,
+                "folder": place.name,
                 "experiments": "; ".join(experiment.name for experiment, _ in pairs),
                 "chapters": ", ".join(sorted(chapters, key=lambda c: int(c.split()[0]))),
                 "seeds": sweeps.seeds_text({s for _, result in pairs for s in result.seeds}),
@@ -355,12 +356,34 @@ def index_of(kind):
                 "command": f'python -m tools.train "{pairs[0][0].name}"',
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(sorted(rows, key=lambda row: row["folder"]))
+
+
+def readable_names():
+    """Words for the folders of sweeps, for a stranger who looks through data/fleets: {name: words
+    and hash}. A sweep is called by its experiment; one of an experiment with several keeps its
+    model's label."""
+    words = {}
+    for experiment in experiments():
+        results = experiment.results() if experiment.kind == "fleets" else []
+        if len(results) == 1:
+            text = re.sub("[^a-z0-9]+", "-", experiment.name.lower()).strip("-")
+            words.setdefault(results[0].name, f"{text}-{store.hash_in(results[0].name)}")
+    return words
+
+
+def name_folders():
+    """Give the book's sweeps their readable names, where they still have others."""
+    folder = FOLDERS["fleets"][0]
+    for name, wanted in readable_names().items():
+        place = store.place_of(folder, name)
+        if place.exists() and place.name != wanted:
+            place.rename(folder / wanted)
 
 
 def summary_of(kind, result, folder):
     """How a stored result came out, as a short text."""
-    place = Path(folder) / result.name
+    place = store.place_of(folder, result.name)
     if kind == "fleets":
         outcomes = sweeps.read_sweep(result.config, folder).outcomes
         successes, n = int((outcomes["board_right"] == sweeps.SUCCESS).sum()), len(outcomes)
@@ -389,7 +412,9 @@ def unaccounted():
         raise ValueError("the book's stored results are accounted for at the book's scale only")
     asked = {kind: set() for kind in FOLDERS}
     for experiment in experiments():
-        asked[experiment.kind] |= {result.name for result in experiment.results()}
+        folder = FOLDERS[experiment.kind][0]
+        names = [result.name for result in experiment.results()]
+        asked[experiment.kind] |= {store.place_of(folder, name).name for name in names}
     return [
         (kind, place.name)
         for kind, (folder, _) in FOLDERS.items()

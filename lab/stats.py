@@ -227,12 +227,8 @@ def logrank_permutation(times_a, censored_a, times_b, censored_b, draws=None, se
     np.put_along_axis(in_a, chosen, 1.0, axis=1)
     at = np.unique(times[~censored])  # (K,) distinct event times
     at_risk, event = times[:, None] >= at, (times[:, None] == at) & ~censored[:, None]  # (N, K)
-    n, d, n_in_a, d_in_a = (
-        at_risk.sum(0),
-        event.sum(0),
-        in_a @ at_risk,
-        in_a @ event,
-    )  # (K,), (K,), (S, K), (S, K)
+    # (K,), (K,), (S, K), (S, K)
+    n, d, n_in_a, d_in_a = at_risk.sum(0), event.sum(0), in_a @ at_risk, in_a @ event
     excess = (d_in_a - d * n_in_a / n).sum(1)  # (S,) observed minus expected
     variance = (d * (n_in_a / n) * (1 - n_in_a / n) * (n - d) / np.maximum(n - 1, 1)).sum(1)
     z = np.divide(np.abs(excess), np.sqrt(variance), out=np.zeros(len(excess)), where=variance > 0)
@@ -343,9 +339,8 @@ def rank_correlation(x, y, level=0.95, draws=4_000, seed=0):
     Ties share their mean rank; infinite values may stand for "after all others". Raises ValueError
     unless x and y are two lists of one length, at least 5, neither of them constant.
     """
-    x, y = (
-        stats.rankdata(np.asarray(values, dtype=float)) for values in (x, y)
-    )  # an infinity becomes a rank
+    # an infinity becomes a rank
+    x, y = (stats.rankdata(np.asarray(values, dtype=float)) for values in (x, y))
     if x.shape != y.shape or len(x) < 5 or np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError(
             "rank_correlation needs two lists of one length, at least 5, that are not constant,"

@@ -89,6 +89,20 @@ def _changed(config):
     ]
 
 
+def hash_in(name):
+    """The hash at the end of a result's name: what stands before it is for people."""
+    return name.rpartition("-")[2]
+
+
+def place_of(folder, name):
+    """Where `folder` holds a result, or would: a Path. It may stand there with other words before
+    its hash than in `name`, those of the experiment it belongs to."""
+    place = Path(folder) / name
+    if place.exists():
+        return place
+    return min(Path(folder).glob(f"[!.]*-{hash_in(name)}"), default=place)
+
+
 def sha256(data):
     """Hex digest of bytes, or of a file's content."""
     return hashlib.sha256(data if isinstance(data, bytes) else Path(data).read_bytes()).hexdigest()

@@ -33,9 +33,8 @@ BROWSERS = [
 
 def pytest_configure(config):
     if hasattr(config.option, "loadscopereorder"):
-        config.option.loadscopereorder = (
-            False  # xdist's own order; the next hook makes a better one
-        )
+        # xdist's own order; the next hook makes a better one
+        config.option.loadscopereorder = False
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects, and before xdist reads the groups

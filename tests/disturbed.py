@@ -12,9 +12,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 UNITS = 2
-PATTERN = (
-    10_007  # places after which the pattern repeats: a prime, so that no axis of a tensor fits it
-)
+# places after which the pattern repeats: a prime, so that no axis of a tensor fits it
+PATTERN = 10_007
 KEPT = 256  # factors
 REDUCTIONS = {
     "sum",

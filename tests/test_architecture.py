@@ -1,6 +1,7 @@
 """The plan of the house: which floor may know of which, and nothing knows of itself in a circle."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,52 @@ def test_every_folder_of_lab_has_its_tests():
     for folder in folders:
         if folder != Path("adders/gradients"):  # held against the models they differentiate
             assert list((ROOT / "tests" / "lab" / folder).rglob("test_*.py")), folder
+
+
+# -- The picture
+
+
+PICTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("```mermaid")[2]
+ROOMS = {
+    name: label.partition(":")[0].split(", ")
+    for name, label in re.findall(r'^    (\w+)\["(.+)"\]$', PICTURE, re.MULTILINE)
+    if name != "chapters"  # no modules
+}
+DRAWN = {(a, b) for a, b in re.findall(r"^    (\w+) --> (\w+)$", PICTURE, re.MULTILINE)}
+
+
+def rooms_of(module):
+    return [
+        room
+        for room, names in ROOMS.items()
+        if any(module == name or module.startswith(name + ".") for name in names)
+    ]
+
+
+def reachable(arrows):
+    """All pairs of rooms that a way of arrows leads between."""
+    ways = set(arrows)
+    while more := {(a, d) for a, b in ways for c, d in ways if b == c} - ways:
+        ways |= more
+    return ways
+
+
+def test_the_picture_has_a_room_for_every_module():
+    homeless = {name: rooms_of(name) for name in MODULES if len(rooms_of(name)) != 1}
+    assert set(homeless) <= {"lab", "tools"} and homeless.get("tools", ["tools"]) == ["tools"]
+
+
+def test_every_import_follows_the_arrows_of_the_picture_and_every_arrow_is_an_import():
+    imports = {
+        (rooms_of(name)[0], rooms_of(other)[0])
+        for name, others in ARROWS.items()
+        for other in others
+        if rooms_of(name) and rooms_of(other)
+    }
+    imports = {(a, b) for a, b in imports if a != b}
+    ways = reachable(DRAWN)
+    assert imports <= ways, imports - ways
+    assert not {room for room in ROOMS if (room, room) in ways}
+    of_chapters = {(a, b) for a, b in DRAWN if a == "chapters"}
+    assert DRAWN - of_chapters <= imports, DRAWN - of_chapters - imports
+    assert reachable({("a", "b"), ("b", "c")}) == {("a", "b"), ("b", "c"), ("a", "c")}

@@ -29,9 +29,8 @@ from tools.environment import kernel_environment
 from tools.freshness import pandoc_result, take_snapshot, write_atomically
 
 CHAPTERS_AT_ONCE = 2
-LONGEST_SOCKET = (
-    95  # a local socket's address has at most 103 bytes on macOS, and ends in "-1" to "-5"
-)
+# a local socket's address has at most 103 bytes on macOS, and ends in "-1" to "-5"
+LONGEST_SOCKET = 95
 SET_UP = """
 import matplotlib.pyplot as plt
 from matplotlib_inline.backend_inline import set_matplotlib_formats

@@ -25,7 +25,7 @@ from lab.adders.models import (
     trainable_by_hand,
 )
 from lab.adders.training.sweeps import BOOK_FLEETS, preset, read_sweep, read_sweep_folder
-from lab.store import DamagedRun
+from lab.store import DamagedRun, place_of
 
 IMPORTS = {  # what a file may need from elsewhere: name -> its line
     "math": "import math",
@@ -203,7 +203,7 @@ def model_of(name, folder=BOOK_FLEETS):
             "a model's name is written <model>:<seed>, for example 57:12, or is one of "
             f"{', '.join(HAND_SET)}, not {name!r}"
         )
-    place = Path(folder) / key
+    place = place_of(folder, key)
     sweep = read_sweep_folder(place) if place.is_dir() else read_sweep(preset(key), folder)
     if sweep is None:
         raise ValueError(f"no sweep of {key} is stored in {folder}")

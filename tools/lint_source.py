@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lab.page.laboratories import LABORATORIES
 from lab.page.qmd import FENCE, Cell, Chapter, Page, read_chapter
+from tools.frames import frames_after, is_frame
 from tools.shares import FLAG, WIDTH, is_shown
 
 LIST = (
@@ -64,46 +65,6 @@ CODE_BLOCK = re.compile(
     r"[\w+-]*|\{\.python \.(?P<role>starter)\}"
     r'|\{\.python \.(?P<owned>check|solution) exercise="(?P<exercise>[a-z0-9-]+)"\}'
 )
-PANDAS_MAKES_FRAMES = {"DataFrame", "concat", "crosstab", "merge", "pivot_table", "read_csv"}
-GIVES_FRAME = {
-    "assign",
-    "describe",
-    "groupby",
-    "melt",
-    "merge",
-    "pivot",
-    "pivot_table",
-    "query",
-    "reset_index",
-    "set_index",
-    "to_frame",
-    "unstack",
-}
-KEEPS_FRAME = {
-    "T",
-    "abs",
-    "agg",
-    "astype",
-    "copy",
-    "drop",
-    "dropna",
-    "fillna",
-    "head",
-    "loc",
-    "iloc",
-    "mean",
-    "max",
-    "median",
-    "min",
-    "rename",
-    "round",
-    "sample",
-    "sort_index",
-    "sort_values",
-    "sum",
-    "tail",
-    "transpose",
-}
 TERM = re.compile(r'\[(?P<text>[^][]+)\]\{\.term(?: of="(?P<of>[a-z0-9-]+)")?\}')
 GLOSSARY = "glossary"  # the page with the entries; tools/chapter.lua reads it too
 LABEL = re.compile(r"\{#([^}\s]+)\}")
@@ -173,28 +134,6 @@ class Found:
 
     def complain(self, line: int, text: str) -> None:
         self.complaints.append((line, text))
-
-
-def is_frame(value: ast.expr, frames: set[str]) -> bool:
-    """Does the expression give a pandas DataFrame, as far as its last method and the names in
-    `frames` tell?"""
-    if isinstance(value, ast.Name):
-        return value.id in frames
-    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
-        receiver, name = value.func.value, value.func.attr
-        if isinstance(receiver, ast.Name) and receiver.id == "pd":
-            return name in PANDAS_MAKES_FRAMES
-        return name in GIVES_FRAME or name in KEEPS_FRAME and is_frame(receiver, frames)
-    if isinstance(value, ast.Attribute):
-        return value.attr in KEEPS_FRAME and is_frame(value.value, frames)
-    if isinstance(value, ast.Subscript):  # frame.loc[...], frame[[...]], frame[frame["x"] > 1]
-        rows = not isinstance(value.slice, ast.Constant)
-        return rows and (
-            is_frame(value.value, frames)
-            or isinstance(value.value, ast.Attribute)
-            and is_frame(value.value.value, frames)
-        )
-    return False
 
 
 def is_text(node: ast.expr) -> bool:
@@ -540,14 +479,7 @@ class SourceLinter:
             statements = ast.parse(cell.code).body
         except SyntaxError:  # a %magic; or the run will say it better
             return
-        for each in statements:
-            if isinstance(each, ast.Assign):
-                names = {target.id for target in each.targets if isinstance(target, ast.Name)}
-                self.frames = (
-                    self.frames | names
-                    if is_frame(each.value, self.frames)
-                    else self.frames - names
-                )
+        self.frames = frames_after(statements, self.frames)
         for call in [node for each in statements for node in ast.walk(each)]:
             if not isinstance(call, ast.Call):
                 continue

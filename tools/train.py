@@ -150,10 +150,12 @@ def listing(registry):
 
 
 def write_indexes(registry):
-    """Write the index of every kind's folder, and the table of all runs with its codebook."""
+    """Give sweeps the names of their experiments, and write the index of every kind's folder, and
+    the table of all runs with its codebook."""
     from lab import store
     from lab.runs import codebook, runs_table
 
+    registry.name_folders()
     tables = {
         folder / "index.csv": registry.index_of(kind)
         for kind, (folder, _) in registry.FOLDERS.items()

@@ -82,9 +82,8 @@ class Format:
             self.leading_zero + 3 * DIGITS + 4, len(a), dtype=torch.uint8, device=a.device
         )
         whole[0], out = 0, whole[self.leading_zero :]  # `out` is a view of the rest
-        real = (
-            torch.float32 if a.device.type == "mps" else torch.float64
-        )  # exact: see the halves below
+        # exact: see the halves below
+        real = torch.float32 if a.device.type == "mps" else torch.float64
         for start, width, numbers in (
             (0, DIGITS, a),
             (DIGITS + 1, DIGITS, b),

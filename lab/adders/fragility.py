@@ -23,9 +23,8 @@ __all__ = (
     " demanding_pairs".split()
 )
 
-LARGEST_CHANGE = (
-    2.0**10
-)  # times the number's own size: a number that may change by more is called free
+# times the number's own size: a number that may change by more is called free
+LARGEST_CHANGE = 2.0**10
 
 
 @own_defaults()
@@ -145,10 +144,8 @@ def shortest_number(low, high, value, base=2):
     if not low <= value <= high:
         raise ValueError(f"value must lie in [{low}, {high}], not at {value}")
     sign, low, high, value = (1, low, high, value) if low > 0 else (-1, -high, -low, -value)
-    low, high = (
-        max(low, value / base**2),
-        min(high, value * base**2),
-    )  # a power of the base is always so near
+    # a power of the base is always so near
+    low, high = max(low, value / base**2), min(high, value * base**2)
     powers = range(math.floor(math.log(low, base)) - 1, math.ceil(math.log(high, base)) + 1)
     for digits in range(1, 60):
         found = []

@@ -74,10 +74,8 @@ def local_views(a, b, n_digits=3, digit_order="ones_first"):
         one_of("digit_order", digit_order, DIGIT_ORDERS),
         whole_number("n_digits", n_digits, 1),
     )
-    a, b = (
-        np.asarray(a, dtype=np.int64),
-        np.asarray(b, dtype=np.int64),
-    )  # smaller kinds would overflow in the sum
+    # smaller kinds would overflow in the sum
+    a, b = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)
     places_a, places_b, total = (
         _places(a, n_digits),
         _places(b, n_digits),

@@ -37,12 +37,8 @@ PAIRS = 1_000_000
 BINS = 1000  # equal bins of confidence from 0 to 1; coarser ones are made by adding neighbours
 AT_ONCE = 8  # first operands that are read together: small models wait for Python otherwise
 WORST = 1000  # pairs of smallest margin that are kept
-CLASS_EDGES = (
-    0.9,
-    0.99,
-    0.999,
-    0.9999,
-)  # confidence of a whole answer: classes 0 (below 0.9), 1, 2, 3, 4 (above 0.9999)
+# confidence of a whole answer: classes 0 (below 0.9), 1, 2, 3, 4 (above 0.9999)
+CLASS_EDGES = (0.9, 0.99, 0.999, 0.9999)
 
 
 # The changed recipes of chapter 3, and which of their runs were nearly right when training ended,

@@ -12,10 +12,8 @@ __all__ = (
     " after_learning lapse_counts".split()
 )
 
-LEARNED, FAILED = (
-    0.999,
-    0.99,
-)  # test exact match at which a run counts as learned, and below which as failed
+# test exact match at which a run counts as learned, and below which as failed
+LEARNED, FAILED = 0.999, 0.99
 
 
 def carried(runs, column, last_epoch):

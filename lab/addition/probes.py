@@ -100,10 +100,8 @@ def carry_probes(model, n_train=4_000, n_test=4_000, seed=60, n_controls=3):
     truth = [carries(s.a, s.b)[:, 0] for s in (train, test)]
     types = [ones_types(s) for s in (train, test)]
     controls = [[control_labels(t, 0.45, seed + i) for t in types] for i in range(n_controls)]
-    rows, exact = (
-        [],
-        copy.deepcopy(model).double(),
-    )  # a sum at a probe's border is read alike on every machine
+    # a sum at a probe's border is read alike on every machine
+    rows, exact = [], copy.deepcopy(model).double()
     for depth, (x_train, x_test) in enumerate(
         zip(streams(exact, train.tokens[:, :11]), streams(exact, test.tokens[:, :11]))
     ):

@@ -19,9 +19,8 @@ def plot_survival(groups, limit, xlabel="epoch", ylabel="share of runs still lea
     figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
     for i, (label, (times, censored)) in enumerate(groups.items()):
         curve = kaplan_meier(times, censored)
-        end = (
-            max(times) if np.any(censored) else limit
-        )  # a group that was watched for less ends there
+        # a group that was watched for less ends there
+        end = max(times) if np.any(censored) else limit
         ax.step(
             [*curve["time"], end],
             [*curve["survival"], curve["survival"].iloc[-1]],

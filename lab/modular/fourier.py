@@ -43,9 +43,8 @@ def fourier_basis(p):
     """The orthonormal Fourier basis over Z_p: (p, p) float64, rows constant, cos 1, sin 1, cos 2,
     sin 2, ...; columns x."""
     _odd(p)
-    angle = (
-        2 * math.pi * torch.outer(torch.arange(1, (p + 1) // 2), torch.arange(p)).double() / p
-    )  # ((p-1)/2, p)
+    # ((p-1)/2, p)
+    angle = 2 * math.pi * torch.outer(torch.arange(1, (p + 1) // 2), torch.arange(p)).double() / p
     waves = torch.stack([angle.cos(), angle.sin()], 1).reshape(p - 1, p) * math.sqrt(2 / p)
     return torch.cat([torch.full((1, p), 1 / math.sqrt(p), dtype=torch.float64), waves])
 

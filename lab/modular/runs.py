@@ -440,10 +440,8 @@ SMALL = {
     "epochs": 10_000,
 }  # minutes become seconds
 OFTEN = {"measure_every": 50, "extra_epochs": 1_000}  # of the runs whose times are compared
-MAP_FRACTIONS, MAP_SEEDS = (
-    (0.3, 0.4, 0.5, 0.6),
-    {3.0: 3, 1.0: 3, 0.3: 2, 0.0: 2},
-)  # by weight decay: what grokked late took long
+# by weight decay: what grokked late took long
+MAP_FRACTIONS, MAP_SEEDS = (0.3, 0.4, 0.5, 0.6), {3.0: 3, 1.0: 3, 0.3: 2, 0.0: 2}
 
 
 def replica(seed, **settings):

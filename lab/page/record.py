@@ -27,9 +27,8 @@ from lab.page.qmd import claim_id, inline_markdown, read_chapter
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
 
-_chapter = (
-    None  # the record being written: a dictionary, or None outside a chapter (notebook, test)
-)
+# the record being written: a dictionary, or None outside a chapter (notebook, test)
+_chapter = None
 _printed = Printed()  # what the page has printed so far
 _prose = []  # the chapter's prose that has inline expressions and is still to come
 _sentences = {}  # the claims' sentences as the chapter's source has them, by identifier

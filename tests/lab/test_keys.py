@@ -5,7 +5,7 @@ import math
 import subprocess
 import sys
 
-from lab.store import ROOT
+from lab.store import ROOT, hash_in
 
 # In a process of its own: arithmetic is disturbed before the first module of the book is imported.
 ALL_NAMES = """
@@ -36,12 +36,15 @@ def test_every_name_is_found_where_arithmetic_differs():
     assert done.returncode == 0, done.stderr
     asked, planned = json.loads(done.stdout)
     for kind, names in asked.items():
+        if kind == "fleets":  # the hash is the name, the words before it are for people
+            names, planned[kind] = map(hash_in, names), map(hash_in, planned[kind])
+        names = set(names)
         stored = {
-            path.name
+            hash_in(path.name) if kind == "fleets" else path.name
             for path in (ROOT / "data" / kind).iterdir()
             if path.is_dir() and not path.name.startswith(".")
         }
-        missing, extra = set(names) - stored, stored - set(names) - set(planned.get(kind, []))
+        missing, extra = names - stored, stored - names - set(planned.get(kind, []))
         assert names and not missing and not extra, (
             f"{kind}: not stored: {missing}; stored, and nothing asks for it: {extra}"
         )

@@ -53,6 +53,24 @@ def test_a_stray_result_is_noticed(monkeypatch, tmp_path):
     assert "no experiment: fleets/57-00000000" in train.listing(registry)
 
 
+def test_a_sweep_is_found_by_its_hash_whatever_words_stand_before_it(monkeypatch, tmp_path):
+    config = registry.find_experiment("9").results()[0].config
+    stored = sweeps.read_sweep(config)
+    assert stored.path.name == registry.readable_names()[stored.name]
+    assert stored.path.name.startswith("9-") and stored.name.startswith("r9-step-diagonal-")
+    shutil.copytree(stored.path, tmp_path / stored.name)
+    monkeypatch.setitem(registry.FOLDERS, "fleets", (tmp_path, tmp_path))
+    registry.name_folders()
+    assert [place.name for place in tmp_path.iterdir()] == [stored.path.name]
+    again = sweeps.read_sweep(config, tmp_path)
+    assert again.outcomes.equals(stored.outcomes)
+    stored_elsewhere = tmp_path / f"9-{'0' * 8}"
+    again.path.rename(stored_elsewhere)
+    assert sweeps.read_sweep(config, tmp_path) is None
+    with pytest.raises(registry.store.DamagedRun, match="describes r9-step-diagonal-"):
+        sweeps.read_sweep_folder(stored_elsewhere)
+
+
 @pytest.mark.parametrize("kind", registry.FOLDERS)
 def test_the_index_is_that_of_the_folder(kind):
     folder = registry.FOLDERS[kind][0]

@@ -92,9 +92,8 @@ def _forward(parts, wiring, sequences, activation):
     scale = size.div_(D).add_(parts.eps).rsqrt_()  # (S, N)
     hidden = raw[:, :F] * scale[:, None]
     if activation == "gelu":
-        below = (
-            torch.erf(hidden * math.sqrt(0.5)).add_(1).mul_(0.5)
-        )  # the normal distribution function
+        # the normal distribution function
+        below = torch.erf(hidden * math.sqrt(0.5)).add_(1).mul_(0.5)
         torch.mul(hidden, below, out=f[:, 3:])
     else:
         below = f[:, 3:] = hidden.tanh()

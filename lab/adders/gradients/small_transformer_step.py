@@ -27,10 +27,8 @@ import torch.nn.functional as F
 
 from _common import VOCAB_SIZE as V
 
-KEYS, VALUES = (
-    slice(0, 8),
-    slice(8, 16),
-)  # of a row of `told`: 7 numbers and a zero, 7 numbers and a one
+# of a row of `told`: 7 numbers and a zero, 7 numbers and a one
+KEYS, VALUES = slice(0, 8), slice(8, 16)
 SMALLEST = -80.0  # of a score, less the row's largest: exp is slow where it underflows
 
 
@@ -77,9 +75,8 @@ def _gelu(x, kind):
         return x * below, below.addcmul_(x, density)
     a, square = math.sqrt(2 / math.pi), x.square()
     t = torch.tanh(x * (a + a * 0.044715 * square))
-    inner = (
-        square.mul_(3 * a * 0.044715).add_(a).mul_(x).mul_(0.5)
-    )  # x / 2 times the slope inside tanh
+    # x / 2 times the slope inside tanh
+    inner = square.mul_(3 * a * 0.044715).add_(a).mul_(x).mul_(0.5)
     below = (t + 1).mul_(0.5)
     return x * below, below.addcmul_(inner, 1 - t.square())
 

@@ -66,9 +66,8 @@ class CircuitConfig:
 
     format = "padded"
     n_targets = 11  # Z0..Z10
-    position_only = (
-        False  # lab.adders.gradients.position_only knows arcs only: fleets train it seed by seed
-    )
+    # lab.adders.gradients.position_only knows arcs only: fleets train it seed by seed
+    position_only = False
     d_model = 2
 
     def __post_init__(self):
@@ -116,10 +115,8 @@ class HandSetCircuit(nn.Module):
         self.config, n = config, config.counted
         period, peak, c = 19.0, 10.3, 1000.0
         omega = 2 * math.pi / period
-        phi, unit = (
-            peak * omega,
-            c / math.sqrt(2),
-        )  # `unit`: a normalised coordinate of 1 is this much
+        # `unit`: a normalised coordinate of 1 is this much
+        phi, unit = peak * omega, c / math.sqrt(2)
         slope, step = {
             "ideal": (1.0, 100.0),
             "relu": (unit, 100.0),

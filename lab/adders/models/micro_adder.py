@@ -49,25 +49,18 @@ class MicroAdderConfig:
     """Which pieces a micro-adder has. The defaults are the 57; stored runs are found by what
     differs from them."""
 
-    vocab_size: int = (
-        10  # 10: the digits, and + = are told from 0 by position; 14: + = <EOS> <PAD> are tokens
-    )
+    # 10: the digits, and + = are told from 0 by position; 14: + = <EOS> <PAD> are tokens
+    vocab_size: int = 10
     token_dim: int = 2
     position_dim: int = 3
     tokens: str = "arc"  # arc: a circle's arc, 3 numbers; ellipse: 4 numbers; table: V x token_dim
-    # positions of the ten digit slots: a spiral frozen or learned (4), times a line (+ 2)
+    # positions of the ten digit slots: a spiral frozen or learned (4), times a line (+ 2) or a
+    # factor per slot (+ 10); or a table, 10 x position_dim
     slots: str = "frozen"
-    # or a factor per slot (+ 10); or a table, 10 x position_dim
-    spiral: tuple = (
-        3.5,
-        0.0,
-        0.15,
-        0.0,
-    )  # amplitude, phase, slope, offset: where the spiral starts or is frozen
-    learned_specials: tuple = (
-        "equals",
-        "z_hi",
-    )  # + = Z10 <EOS> have no digit slot: a learned position, else zero
+    # amplitude, phase, slope, offset: where the spiral starts or is frozen
+    spiral: tuple = (3.5, 0.0, 0.15, 0.0)
+    # + = Z10 <EOS> have no digit slot: a learned position, else zero
+    learned_specials: tuple = ("equals", "z_hi")
     n_heads: int = 1
     qk_dim: int = 4  # per head
     v_dim: int = 5  # per head
@@ -99,9 +92,8 @@ class MicroAdderConfig:
                 f"tokens={self.tokens!r} needs vocab_size 10 and token_dim 1 or 2, "
                 f"not {self.vocab_size} and {self.token_dim}"
             )
-        object.__setattr__(
-            self, "learned_specials", tuple(self.learned_specials)
-        )  # JSON has no tuples
+        # JSON has no tuples
+        object.__setattr__(self, "learned_specials", tuple(self.learned_specials))
         object.__setattr__(
             self,
             "spiral",
@@ -476,9 +468,8 @@ def _start(name, size, config, generator):
     if name in SPECIALS or name == "slot_table":
         return 0.02 * torch.randn(size, generator=generator)
     rows, columns = size
-    bound = (
-        1 / math.sqrt(columns) if name == "A_o" else math.sqrt(6 / (rows + columns))
-    )  # else Xavier's
+    # else Xavier's
+    bound = 1 / math.sqrt(columns) if name == "A_o" else math.sqrt(6 / (rows + columns))
     return torch.empty(size).uniform_(-bound, bound, generator=generator)
 
 

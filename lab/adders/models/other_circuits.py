@@ -30,10 +30,8 @@ from lab.checks import check_settings
 
 __all__ = "PrefixConfig PrefixAdder WholeSumConfig WholeSumAdder FALSIFIED".split()
 
-FALSIFIED = (
-    5193798811,
-    1806201129,
-)  # found by a fork of the board: the published model writes 7000000000
+# found by a fork of the board: the published model writes 7000000000
+FALSIFIED = (5193798811, 1806201129)
 DOUBLE = torch.float64
 
 
@@ -206,18 +204,16 @@ class WholeSumAdder(nn.Module):
         t = torch.arange(T, device=x.device, dtype=DOUBLE)
         future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
         lag = (t[:, None] - t).masked_fill(future, math.inf)
-        scores = (
-            self.query * (x[..., 1] * self.key[0] + self.key[1])[:, None] - self.slope * lag
-        )  # (B, T, T)
+        # (B, T, T)
+        scores = self.query * (x[..., 1] * self.key[0] + self.key[1])[:, None] - self.slope * lag
         place = (
             _softmax1(scores) @ (x[..., 1] * self.values[0] + x[..., 0] * self.values[1])[..., None]
         )[..., 0]
         uniform = _softmax1(torch.zeros_like(lag).masked_fill(future, -math.inf))  # (T, T)
         share = (x[..., 0] * self.values[2]) @ uniform.mT  # (B, T): 1 / (t + 2) from `=` on
         place = place[..., None]  # (B, T, 1)
-        multiples = (
-            F.relu(share * self.gate)[..., None] * place * self.up[:10]
-        )  # negative: places of the answer are
+        # negative: places of the answer are
+        multiples = F.relu(share * self.gate)[..., None] * place * self.up[:10]
         worth = F.relu(x[..., 2]) * place[..., 0] * self.up[10]  # (B, T)
         left = (worth * self.total[0] + self.total[1]) @ uniform.mT  # (B, T)
         return multiples, left

@@ -80,43 +80,35 @@ class RotaryAdderConfig:
     differs from them."""
 
     scratch: int = 1  # dimensions beside the two of the arc: d_model is 2 + scratch
-    value: str = (
-        "own"  # the direction read: two numbers of its own, those of `write`, the head's first row,
-    )
-    # or the embedding's second coordinate
-    write: str = (
-        "own"  # the direction written: its own, the scratch dimension (a fixed unit vector), or one
-    )
-    # number in the last dimension
+    # the direction read: two numbers of its own, those of `write`, the head's first row, or the
+    # embedding's second coordinate
+    value: str = "own"
+    # the direction written: its own, the scratch dimension (a fixed unit vector), or one number in
+    # the last dimension
+    write: str = "own"
     # d_ff x D, the head's matrix, or one number per unit, for the last dimension; "write": one
-    ffn_in: str = "own"
     # unit, which reads against what attention writes, minus `write`
-    # the head's matrix, d_ff x D, or one number per unit, in the last dimension; "last of
+    ffn_in: str = "own"
+    # the head's matrix, d_ff x D, or one number per unit, in the last dimension; "last of head":
+    # one unit, with the number of the diagonal head for the last dimension
     ffn_out: str = "head"
-    # head": one unit, with the number of the diagonal head for the last dimension
     head: str = "own"  # 2 x D, or two numbers: for the first dimension and for the last
     norm: str = "shared"  # one RMSNorm vector for all three sites, one number, or ones
     amplitude: str = "learned"  # of the arc, else frozen where it starts
-    stream: str = (
-        "amplitude"  # the residual stream holds the arc, or the arc with rms 1: then the amplitude
-    )
-    # only sizes the logits
+    # the residual stream holds the arc, or the arc with rms 1: then the amplitude only sizes the
+    # logits
+    stream: str = "amplitude"
     activation: str = "gelu"  # two GELU units, or one tanh
-    arc: str = (
-        "free"  # first angle and stride, or the stride only, the first angle being -4.5 strides
-    )
-    arc_start: tuple = (
-        2.5,
-        -1.2,
-        0.29,
-    )  # where amplitude, first angle and stride start; each a number, or a pair:
-    # uniform between these
-    # of lab.adders.ten_digits; with a leading zero the first answer row sees what others see
+    # first angle and stride, or the stride only, the first angle being -4.5 strides
+    arc: str = "free"
+    # where amplitude, first angle and stride start; each a number, or a pair: uniform between these
+    arc_start: tuple = (2.5, -1.2, 0.29)
+    # of lab.adders.formats; with a leading zero the first answer row sees what others see
     format: str = "digits only"
     window: int = None  # a row attends to at most so many tokens, its own among them
     # "signs": random sizes, known signs; "signed": sizes too, see _signed_start; "wide": random
-    start: str = "random"
     # signs, and sizes over two orders of magnitude, see _wide_start
+    start: str = "random"
     period: float = 11.0
     S_start: float = 25.0  # a number, or a pair: uniform between these
     phi_start: tuple = (9.0, 11.0)  # phi starts uniform between these
@@ -281,9 +273,8 @@ class RotaryAdder(nn.Module):
         if c.value == "own":
             self.value = uniform(2)
         if c.write == "own":
-            self.write = (
-                nn.Parameter(torch.zeros(D)) if c.value != "write" else uniform(D)
-            )  # zero would stay zero
+            # zero would stay zero
+            self.write = nn.Parameter(torch.zeros(D)) if c.value != "write" else uniform(D)
         elif c.write == "last":
             self.write = uniform(1)
         else:
@@ -471,9 +462,8 @@ class RotaryAdder(nn.Module):
         table, w = self.stream_embeddings(), self.norm_weight()  # (S, 10, 2), (S, D)
         seeds, D = w.shape
         rows = answer_rows(self.max_seq_len, self.config.n_targets)
-        size = (
-            1.0 if self.config.stream == "amplitude" else (self.A / math.sqrt(D))[..., None]
-        )  # logits see all of the arc
+        # logits see all of the arc
+        size = 1.0 if self.config.stream == "amplitude" else (self.A / math.sqrt(D))[..., None]
         scale = torch.rsqrt(table[:, 0].square().sum(1) / D + self.eps)  # (S,): 1 / rms of any x0
         position = torch.zeros(
             seeds, self.config.n_targets, D - 2, dtype=table.dtype, device=table.device

@@ -33,9 +33,8 @@ from lab.checks import check_settings
 
 __all__ = "SmallTransformerConfig SmallTransformer SMALL_TRANSFORMERS".split()
 
-BY_WIDTH = (  # a rule and not its result, which would be part of a stored sweep's name
-    "1 / sqrt(width)"
-)
+# a rule and not its result, which would be part of a stored sweep's name
+BY_WIDTH = "1 / sqrt(width)"
 CHOICES = {"gelu": ("exact", "tanh"), "start": ("normal", "truncated normal")}
 
 
@@ -47,9 +46,8 @@ class SmallTransformerConfig:
     final_norm: bool = False  # a LayerNorm before the head
     gelu: str = "exact"  # or its approximation by tanh
     norm_eps: float = 1e-5
-    embedding_std: float = (
-        0.02  # embeddings and positions start normal with this standard deviation, or BY_WIDTH
-    )
+    # embeddings and positions start normal with this standard deviation, or BY_WIDTH
+    embedding_std: float = 0.02
     # of the matrices, variance 1 / inputs; "truncated normal": at two standard deviations
     start: str = "normal"
 
@@ -149,9 +147,8 @@ class SmallTransformer(nn.Module):
             elif "ln" not in name and config.start == "normal":
                 nn.init.normal_(p, std=1 / math.sqrt(p.shape[1]), generator=generator)
             elif "ln" not in name:
-                std = (
-                    1 / math.sqrt(p.shape[1]) / 0.87962566103423978
-                )  # that of a normal cut at +-2: the variance is
+                # that of a normal cut at +-2: the variance is
+                std = 1 / math.sqrt(p.shape[1]) / 0.87962566103423978
                 nn.init.trunc_normal_(
                     p, std=std, a=-2 * std, b=2 * std, generator=generator
                 )  # 1 / inputs again

@@ -102,9 +102,8 @@ class _Design:
 
 def _rotary_design(c):
     border, spacing = 9 / 22, 10 * 23 / 22  # the best straight borders: see the test
-    radius = (
-        2.5 if c.amplitude == "frozen" else 4e5
-    )  # logits grow with its square; 2.5: they are right, and far too small
+    # logits grow with its square; 2.5: they are right, and far too small
+    radius = 2.5 if c.amplitude == "frozen" else 4e5
     if c.ffn_out == "own":
         return _Design(
             0.01, radius, 1.5e-4, 1.0 if c.norm == "ones" else 100.0, 2.0, border, spacing, 96.5
@@ -204,9 +203,8 @@ def _layer(config, design, D, scratch):
     ]
     step = 10 * design.spacing  # taken off by both hinges together
     if config.ffn_out == "head":
-        head = (
-            math.sqrt(2) * step * b / design.steep
-        )  # what the head's row along the arc has in the scratch
+        # what the head's row along the arc has in the scratch
+        head = math.sqrt(2) * step * b / design.steep
     else:
         head = 0.05 if D == 3 else 20.0  # free: it sizes the logits
     middle = design.border + 4 * design.spacing  # the y in the middle between the digits 4 and 5

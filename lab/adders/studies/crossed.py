@@ -76,9 +76,8 @@ def variance_shares(table):
             both,
         ]
     )
-    components = (
-        np.maximum(0.0, components.round(12)) + 0.0
-    )  # what floating point leaves of a zero is none
+    # what floating point leaves of a zero is none
+    components = np.maximum(0.0, components.round(12)) + 0.0
     return tuple((components / (components.sum() or 1.0)).tolist())
 
 

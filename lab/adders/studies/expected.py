@@ -42,10 +42,11 @@ def _sweep_of(row):
 
 
 def _stored_sweeps():
-    """The names of the sweeps that the book holds, by its index: a page that asks for what is
+    """The hashes of the sweeps that the book holds, by its index: a page that asks for what is
     missing is computed again when the index changes."""
     index = BOOK_FLEETS / "index.csv"
-    return set(store.read_table(index.read_bytes())["folder"]) if index.exists() else set()
+    names = store.read_table(index.read_bytes())["folder"] if index.exists() else ()
+    return {store.hash_in(name) for name in names}
 
 
 def scored():
@@ -57,7 +58,7 @@ def scored():
     table, stored, rows = read_expected(), _stored_sweeps(), []
     for row in table.to_dict("records"):
         config, seeds, words = _sweep_of(row)
-        if sweep_name(config) not in stored:
+        if store.hash_in(sweep_name(config)) not in stored:
             rows.append({})
             continue
         right = finished_sweep(config, seeds, words).outcomes["board_right"]

@@ -68,10 +68,8 @@ class Entry:
 
 
 _RANDOM = (("model.start", "random"),)
-PUBLISHED_START = (
-    ("model.random_start", "published"),
-    ("weights_seed", 777),
-)  # that of the published 57, with other examples
+# that of the published 57, with other examples
+PUBLISHED_START = (("model.random_start", "published"), ("weights_seed", 777))
 ENTRIES = {
     "67": Entry("67", seeds=PUBLISHED_SEEDS),
     "57": Entry("57", seeds=MORE_SEEDS),
@@ -172,9 +170,8 @@ def first_perfect(sweep):
     steps, censored = [], []
     for _, history in sweep.history.sort_values("step").groupby("seed"):
         perfect = (history[["exact", "ripple_exact"]].min(axis=1) == 1).to_numpy()
-        after = (
-            len(perfect) - np.argmin(perfect[::-1]) if not perfect.all() else 0
-        )  # after the last that was not
+        # after the last that was not
+        after = len(perfect) - np.argmin(perfect[::-1]) if not perfect.all() else 0
         late = after == len(perfect)
         steps.append(history["step"].iloc[-1 if late else after])
         censored.append(late)
@@ -212,10 +209,8 @@ def log_ratios(model):
     column, in the rows that write Z1 .. Z9, for both operands: (9, 2). In base ten one expects ln
     10."""
     pattern, format = attention_pattern(model), FORMATS[model.config.format]
-    x, row = (
-        format.prompt - 2 * DIGITS - 2,
-        format.prompt - 1,
-    )  # where X0 stands, and the row that writes Z0
+    # where X0 stands, and the row that writes Z0
+    x, row = format.prompt - 2 * DIGITS - 2, format.prompt - 1
     ratios = [
         [
             (pattern[row + i, at + i] / pattern[row + i, at + i - 1]).log()

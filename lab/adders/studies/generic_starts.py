@@ -23,7 +23,9 @@ import math
 
 from lab.adders.studies.frontier import Entry
 
-__all__ = "FACTORIAL GENERIC PIECES TIED cost_per_success factorial_label generic_label".split()
+__all__ = """
+    FACTORIAL GENERIC PIECES TIED cost_per_success costs_of_pieces factorial_label generic_label
+""".split()
 
 DESIGNS = {
     6: "r6-step-diagonal-centred",
@@ -70,6 +72,34 @@ def cost_per_success(sweep):
     return tuple(
         cost / successes if successes else math.inf
         for cost in (float(sweep.outcomes["seconds"].sum()), examples)
+    )
+
+
+def costs_of_pieces(sweeps):
+    """What it costs to draw a piece, whatever is known of the others: {piece: successes}.
+
+    sweeps: those of all eight cells of a design's factorial, its seeds the same in each. A piece's
+    cost is the number of successes in the four cells where it is known, less that in the four where
+    it is drawn. Raises ValueError where a cell is missing or another sweep is among them.
+    """
+    drawn = [_drawn_in(sweep.config.model) for sweep in sweeps]
+    if sorted(drawn) != sorted([(), *SUBSETS]):
+        raise ValueError(f"the factorial has eight cells, each once, not {drawn}")
+    return {
+        piece: sum(
+            int(sweep.successes.sum()) * (-1 if piece in pieces else 1)
+            for sweep, pieces in zip(sweeps, drawn)
+        )
+        for piece in PIECES
+    }
+
+
+def _drawn_in(model):
+    """The pieces that a model's settings draw, as in SUBSETS."""
+    return tuple(
+        piece
+        for piece, settings in PIECES.items()
+        if all(getattr(model, name.removeprefix("model.")) == value for name, value in settings)
     )
 
 

@@ -12,7 +12,6 @@ every 1,000 steps) of 99 % or more.
 """
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ import pandas as pd
 from _common import one_of, whole_number
 from lab.adders.training.recipes import FleetConfig, Recipe
 from lab.adders.training.sweeps import BOOK_FLEETS, finished_sweep, read_sweep, read_sweep_folder
+from lab.store import place_of
 
 __all__ = """
     SCHEDULES FACTORS AS_PUBLISHED STEPS second_pass second_passes factorial_and_published
@@ -92,7 +92,7 @@ def second_pass(
 def second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS["schedule"]):
     """All arms from a stored sweep: [(levels, FleetConfig), ...], 8 for each schedule. Raises
     store.DamagedRun."""
-    model = read_sweep_folder(Path(folder) / start_from).config.model
+    model = read_sweep_folder(place_of(folder, start_from)).config.model
     return _factorial(start_from, model, steps, schedules)
 
 
@@ -114,7 +114,7 @@ def _factorial(start_from, model, steps, schedules=FACTORS["schedule"]):
 def read_second_passes(start_from, folder=BOOK_FLEETS, steps=STEPS, schedules=FACTORS["schedule"]):
     """What is stored of the arms: a DataFrame, one row per arm and seed: levels, `board_before`,
     outcomes, sweep name."""
-    before = read_sweep_folder(Path(folder) / start_from)
+    before = read_sweep_folder(place_of(folder, start_from))
     arms = [
         (levels, read_sweep(config, folder))
         for levels, config in second_passes(start_from, folder, steps, schedules)
@@ -133,7 +133,7 @@ def finished_second_passes(first, progress=True):
                 config, seeds, f"second pass: {', '.join(map(str, levels.values()))}", progress
             ),
         )
-        for levels, config in factorial_and_published(first.path.name, first.config.model)
+        for levels, config in factorial_and_published(first.name, first.config.model)
     ]
 
 
@@ -143,7 +143,7 @@ def outcomes_of(first, arms):
     before = first.outcomes.set_index("seed")["board_right"]
     tables = [
         done.outcomes.assign(
-            **levels, sweep=done.path.name, board_before=done.outcomes["seed"].map(before)
+            **levels, sweep=done.name, board_before=done.outcomes["seed"].map(before)
         )
         for levels, done in arms
     ]

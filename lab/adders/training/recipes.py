@@ -26,9 +26,8 @@ from lab.checks import check_settings, share
 
 __all__ = "DATA_SEED_OFFSET SIZES tensor_sizes Recipe FleetConfig".split()
 
-DATA_SEED_OFFSET = (
-    1_000_000  # seeds are below this: no stream of examples is a validation or a test stream
-)
+# seeds are below this: no stream of examples is a validation or a test stream
+DATA_SEED_OFFSET = 1_000_000
 
 # Sizes of a tensor of float64. What a recipe names is the rule: its result hangs on the last bits,
 # and would be another key.
@@ -88,19 +87,14 @@ class Recipe:
     final_lr: float = 0.002  # the cosine ends here, at the last step
     warmup_steps: int = 1_000
     weight_decay: float = 0.01  # of AdamW (0.9, 0.999, 1e-8), on every tensor
-    adaptive_decay: bool = (
-        False  # x 0.1 while the last evaluation has exact >= 2 % and tokens >= 70 %, x 0.01 at 20 %
-    )
+    # x 0.1 while the last evaluation has exact >= 2 % and tokens >= 70 %, x 0.01 at 20 %
+    adaptive_decay: bool = False
     clip: float = 1.0  # largest gradient norm, per seed
-    digit_stages: tuple = (
-        (3, 2_000),
-        (6, 7_000),
-    )  # operands of at most 3 digits to step 2,000, ...; then ten
+    # operands of at most 3 digits to step 2,000, ...; then ten
+    digit_stages: tuple = ((3, 2_000), (6, 7_000))
     carry_share: float = 0.8  # of the examples, from the carry sampler
-    carry_fade: tuple = (
-        15_000,
-        45_000,
-    )  # the share falls in a straight line to carry_floor between these
+    # the share falls in a straight line to carry_floor between these
+    carry_fade: tuple = (15_000, 45_000)
     carry_floor: float = 0.0
     lr_factors: tuple = ()  # ((tensor name, factor), ...)
     # the rate is a share of this size of each tensor: see `tensor_sizes` (None: it is not)
@@ -108,18 +102,15 @@ class Recipe:
     nines_share: float = 0.0  # in this share of the examples each column becomes 9 + 9 ...
     nines_chance: float = 0.2  # ... with this probability
     evaluate_every: int = 2_000
-    stop_after_perfect: int = (
-        10_000  # a seed ends when every evaluation of this many steps was perfect (None: never)
-    )
+    # a seed ends when every evaluation of this many steps was perfect (None: never)
+    stop_after_perfect: int = 10_000
     loss_on: str = "answers"  # the model's targets only, or "all" tokens that follow another
-    digit_counts: str = (
-        "largest"  # operands below 10^most; "shared": both below 10^n, n uniform from 1 to most
-    )
+    # operands below 10^most; "shared": both below 10^n, n uniform from 1 to most
+    digit_counts: str = "largest"
     tries: int = 1  # random starts of a seed, of which it takes the best: see `chosen_starts`
     try_steps: int = 1_000  # for how long each is tried
-    schedule_steps: int = (
-        None  # length of the learning-rate schedule, where training ends before it does
-    )
+    # length of the learning-rate schedule, where training ends before it does
+    schedule_steps: int = None
 
     def __post_init__(self):
         shares = "carry_share carry_floor nines_share nines_chance".split()

@@ -1,6 +1,7 @@
 """Sweeps: fleets over many seeds of one configuration, side by side, resumable, stored small.
 
-One folder per configuration, `data/fleets/<model>-<8 hex digits>`:
+One folder per configuration, `data/fleets/<words>-<8 hex digits>`. The hash is the configuration's;
+the words are the model's label (`sweep_name`), or the name of the book's experiment:
     config.json           the model's and the recipe's settings
     outcomes.csv          one row per seed: how it ended, its scores on the test sets
     history.csv           one row per seed and evaluation on the validation stream
@@ -40,7 +41,7 @@ from lab.scale import at_most
 
 BOOK_FLEETS = store.ROOT / "data" / "fleets"
 YOUR_FLEETS = store.YOUR_RUNS / "fleets"
-MODEL_CONFIGS = {
+MODEL_CONFIGS = {  # a stored sweep names the class of its model's settings
     cls.__name__: cls
     for cls in (MicroAdderConfig, RotaryAdderConfig, SmallTransformerConfig, NearHandSet)
 }
@@ -61,10 +62,8 @@ CODE = store.code_hash(
         )
     ]
 )
-SEEDS_OF_ALL = (
-    "data_seed",
-    "weights_seed",
-)  # settings of a FleetConfig beside its model and its recipe
+# settings of a FleetConfig beside its model and its recipe
+SEEDS_OF_ALL = ("data_seed", "weights_seed")
 SUCCESS = 10_010  # right answers on the board's test
 TINY = {
     "recipe": {"steps": 50, "evaluate_every": 50, "warmup_steps": 10, "tries": 2, "try_steps": 50}
@@ -82,6 +81,11 @@ class Sweep:
     weights: dict  # tensor name -> (seeds, ...), in the order of outcomes
     provenance: dict
     path: Path
+
+    @property
+    def name(self):
+        """What it is called whatever words its folder bears: see `sweep_name`."""
+        return sweep_name(self.config)
 
     @property
     def successes(self):
@@ -190,26 +194,35 @@ SMALL_TRANSFORMER_RECIPES = {
 }
 
 
-PRESETS = (*MICRO_ADDERS, *ROTARY_ADDERS, *SMALL_TRANSFORMERS)
+# The 74 and the 75 go on for longer, with a decay that falls away as they succeed.
+ADAPTIVE_RECIPE = Recipe(
+    steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000
+)
+
+
+# Every model that can be named, with the recipe published for it, or else the 57's (or, for the
+# rotary adders, this book's).
+PRESETS = {
+    **{
+        name: FleetConfig(model, ADAPTIVE_RECIPE if name in ("74", "75") else Recipe())
+        for name, model in MICRO_ADDERS.items()
+    },
+    **{
+        name: FleetConfig(model, STEP_RECIPE if model.window else ROTARY_RECIPE)
+        for name, model in ROTARY_ADDERS.items()
+    },
+    **{
+        name: FleetConfig(model, SMALL_TRANSFORMER_RECIPES[name])
+        for name, model in SMALL_TRANSFORMERS.items()
+    },
+}
 
 
 def preset(name):
-    """The configuration of a model by name, with the recipe published for it, or else the 57's.
-    Raises ValueError."""
-    if name in SMALL_TRANSFORMERS:
-        return FleetConfig(SMALL_TRANSFORMERS[name], SMALL_TRANSFORMER_RECIPES[name])
-    if name in ROTARY_ADDERS:
-        return FleetConfig(
-            ROTARY_ADDERS[name], STEP_RECIPE if ROTARY_ADDERS[name].window else ROTARY_RECIPE
-        )
-    if name not in MICRO_ADDERS:
+    """The configuration of a model by its name in PRESETS. Raises ValueError."""
+    if name not in PRESETS:
         raise ValueError(f"unknown model {name!r}: it may be one of {', '.join(PRESETS)}")
-    recipe = Recipe()
-    if name in ("74", "75"):
-        recipe = Recipe(
-            steps=120_000, adaptive_decay=True, carry_fade=(10_000, 80_000), evaluate_every=3_000
-        )
-    return FleetConfig(MICRO_ADDERS[name], recipe)
+    return PRESETS[name]
 
 
 def changed(config, changes):
@@ -247,7 +260,7 @@ def changed(config, changes):
 
 
 def sweep_name(config):
-    """The folder name of a configuration."""
+    """The name of a configuration: its model's label and its hash."""
     return f"{config.model.label}-{store.settings_hash(config)}"
 
 
@@ -281,7 +294,7 @@ def _config_of(settings):
 def read_sweep(config, folder=BOOK_FLEETS):
     """What `folder` holds of a configuration, or None. Raises store.DamagedRun where a file was
     altered."""
-    place = Path(folder) / sweep_name(config)
+    place = store.place_of(folder, sweep_name(config))
     return read_sweep_folder(place) if place.exists() else None
 
 
@@ -297,7 +310,7 @@ def read_sweep_folder(place):
         raise store.DamagedRun(
             f"stored sweep {place.name}: config.json is not understood: {error}"
         ) from None
-    if sweep_name(config) != place.name:
+    if store.hash_in(sweep_name(config)) != store.hash_in(place.name):
         raise store.DamagedRun(
             f"stored sweep {place.name}: config.json describes {sweep_name(config)}. "
             f"{store.remedy_for(place)}"
@@ -345,7 +358,8 @@ def store_fleet(fleet, folder=BOOK_FLEETS):
             ),
             "weights.safetensors": tensors_to_bytes(weights),
         }
-        return store.write_folder(folder / name, files, {"blocks": blocks}, replace=True)
+        place = store.place_of(folder, name)
+        return store.write_folder(place, files, {"blocks": blocks}, replace=True)
 
 
 def starting_weights(config, seeds, folder=BOOK_FLEETS):
@@ -353,14 +367,11 @@ def starting_weights(config, seeds, folder=BOOK_FLEETS):
     Raises ValueError."""
     if config.start_from is None:
         return None
-    places = [
-        each / config.start_from
-        for each in dict.fromkeys([Path(folder), BOOK_FLEETS])
-        if (each / config.start_from).is_dir()
-    ]
-    if not places:
+    folders = dict.fromkeys([Path(folder), BOOK_FLEETS])
+    places = [store.place_of(each, config.start_from) for each in folders]
+    place = next((each for each in places if each.is_dir()), None)
+    if place is None:
         raise ValueError(f"there is no sweep {config.start_from!r} in {folder} to start from")
-    place = places[0]
     earlier = read_sweep_folder(place)
     if earlier.config.model != config.model:
         raise ValueError(

@@ -320,17 +320,14 @@ def test_both_operands_share_a_number_of_digits():
     chunk = Examples(short("763", digit_stages=(), batch_size=1000), 3, torch.device("cpu")).draw(
         0, 10
     )
-    x, y = (
-        chunk[:, :10].transpose(1, 2),
-        chunk[:, 11:21].transpose(1, 2),
-    )  # (10, 1000, 10), highest digit first
+    # (10, 1000, 10), highest digit first
+    x, y = chunk[:, :10].transpose(1, 2), chunk[:, 11:21].transpose(1, 2)
     length = torch.stack([(10 - d.bool().int().argmax(-1)) * d.any(-1) for d in (x, y)])
     assert (length[0] == length[1]).double().mean() == pytest.approx(
         0.82, abs=0.02
     )  # 0.9^2 + 0.09^2 + ...
-    either = (
-        torch.bincount(length.max(0).values.flatten(), minlength=11)[1:] / 10_000
-    )  # 0.099 to 0.1: se 0.003
+    # 0.099 to 0.1: se 0.003
+    either = torch.bincount(length.max(0).values.flatten(), minlength=11)[1:] / 10_000
     assert (either - 0.1).abs().max() < 0.012
     alike = Examples(short("763", digit_stages=(), batch_size=1000), 3, torch.device("cpu")).draw(
         0, 10
@@ -360,7 +357,7 @@ def test_an_exported_model_computes_the_same(tmp_path):
 
 def test_second_passes_start_where_the_first_ended(quick, tmp_path, capsys):
     first = sweeps.sweep(short("763"), range(2), fleet_size=2, folder=tmp_path, progress=False)
-    name = first.path.name
+    name = first.name
     arms = second_pass.second_passes(name, tmp_path, steps=20, schedules=["flat", "published"])
     assert len(arms) == 16 and len({sweeps.sweep_name(config) for _, config in arms}) == 16
     levels, control = arms[0]

@@ -4,6 +4,7 @@ sweep lost its name."""
 import dataclasses
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -20,10 +21,11 @@ from lab.adders.studies.generic_starts import (
     PIECES,
     TIED,
     cost_per_success,
+    costs_of_pieces,
     factorial_label,
 )
 from lab.adders.studies.reported_failures import FAILURES
-from lab.adders.training.sweeps import SUCCESS, Sweep, sweep_name
+from lab.adders.training.sweeps import SUCCESS, Sweep, preset, sweep_name
 from tools import export, verify
 
 ENTRIES_HERE = FACTORIAL | GENERIC | TIED
@@ -179,6 +181,25 @@ def test_the_cost_of_a_success_counts_failures_and_tries():
         math.inf,
         math.inf,
     )
+
+
+def test_what_a_piece_costs_is_a_contrast_of_eight_cells():
+    """Against a table of 2 x 2 x 2: the sum where a piece is known, less that where it is drawn."""
+    counts = np.random.default_rng(0).integers(0, 41, (2, 2, 2))  # weights, arc, wave drawn?
+    sweeps = []
+    for drawn in np.ndindex(2, 2, 2):
+        label = factorial_label(8, [piece for piece, yes in zip(PIECES, drawn) if yes])
+        config = CONFIGS[label] if any(drawn) else preset("r8-step-diagonal-centred")
+        right = np.where(np.arange(40) < counts[drawn], SUCCESS, 0)
+        sweeps.append(Sweep(config, pd.DataFrame({"board_right": right}), None, {}, {}, None))
+    costs = costs_of_pieces(sweeps)
+    assert list(costs) == ["weights", "arc", "wave"]
+    for axis, cost in enumerate(costs.values()):
+        assert cost == -np.diff(counts.sum(axis=tuple({0, 1, 2} - {axis})))[0]
+    with pytest.raises(ValueError, match="eight cells, each once"):
+        costs_of_pieces(sweeps[:-1])
+    with pytest.raises(ValueError, match="eight cells, each once"):
+        costs_of_pieces([*sweeps[:-1], sweeps[0]])
 
 
 def test_a_model_with_a_drawn_start_can_be_exported(tmp_path):

@@ -303,3 +303,16 @@ def test_which_laboratories_a_book_has():
     assert laboratories_of([text, "", text]) == ["adder"]
     with pytest.raises(ValueError, match="no laboratory 'nothing': there are adder"):
         laboratories_of([text.replace("adder", "nothing")])
+
+
+def test_the_preface_leads_to_every_laboratory():
+    led_to = re.findall(
+        r"^\| @(sec-[\w-]+) \|", (ROOT / "index.qmd").read_text("utf-8"), re.MULTILINE
+    )
+    sections = {}
+    for path in sorted((ROOT / "chapters").glob("*.qmd")):
+        text = path.read_text(encoding="utf-8")
+        for found in re.finditer(r"^:{3,} \{#lab-(\w+) \.laboratory\}", text, re.MULTILINE):
+            sections[found[1]] = re.findall(r"\{#(sec-[\w-]+)\}", text[: found.start()])[-1]
+    assert set(sections) == set(LABORATORIES)
+    assert led_to == list(sections.values())
