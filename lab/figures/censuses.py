@@ -83,11 +83,11 @@ def plot_miss(sizes, marks, largest=2000):
             linestyle=LINES[i],
             linewidth=2,
         )
-        half = np.log(0.5) / np.log1p(-rate) if rate else np.inf  # where the curve is at one half
-        if half < largest:
-            ax.text(half, 0.5, f"  {label}", color=COLORS[i], va="bottom")
+        low = np.log(0.2) / np.log1p(-rate) if rate else np.inf  # where the curve is at a fifth
+        if low < largest:
+            ax.text(low, 0.2, f"  {label}", color=COLORS[i], va="bottom", fontsize=9)
         else:  # it stays near one
-            ax.text(largest, 0.93, f"{label} ", color=COLORS[i], ha="right", va="top")
+            ax.text(largest, 0.93, f"{label} ", color=COLORS[i], ha="right", va="top", fontsize=9)
     for size in sizes:
         ax.axvline(size, color="#888888", linewidth=0.8)
         ax.text(size, 1.03, f"{size} cases", ha="center", fontsize=9)

@@ -12,7 +12,7 @@ from lab.stats import kaplan_meier, percent
 
 __all__ = """
     draw_the_next_runs plot_twenty plot_waiting plot_step_law plot_lapses plot_map plot_map_curves
-    plot_changes plot_gaps
+    plot_changes plot_orders plot_gaps
 """.split()
 GREY = "#666666"
 
@@ -256,6 +256,46 @@ def plot_map_curves(cells):
     axes[-1, 0].xaxis.set_major_formatter("{x:,.0f}")
     handles = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1]))
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def plot_orders(orders, rest, level=0.999, limit=60):
+    """Exact match on test sums against epoch, a line to each run until it first reaches `level`.
+
+    orders: {name: finished runs}, two of them; rest: the exact match of the best local rule for the
+    second order, drawn as a line.
+    """
+    figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
+    for i, runs in enumerate(orders.values()):
+        for run in runs:
+            reached = run.epochs_to(level)
+            shown = run.history[run.history["epoch"] <= (reached or limit)]
+            ax.plot(
+                shown["epoch"],
+                shown["accuracy"],
+                ["-", "--"][i],
+                color=COLORS[i],
+                linewidth=1.2,
+            )
+            if reached and reached <= limit:
+                ax.plot(reached, level, "os"[i], color=COLORS[i], markersize=5)
+    ax.axhline(rest, color=GREY, linestyle=":", linewidth=1.5)
+    ax.annotate(
+        "best local rule",
+        (limit, rest),
+        (0, -4),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color=GREY,
+    )
+    first, second = orders
+    ax.text(0.62 * limit, 0.3, f"solid: {first}", color=COLORS[0])
+    ax.text(0.62 * limit, 0.2, f"dashed: {second}", color=COLORS[1])
+    ax.set(
+        xlabel="epoch", ylabel="exact match (test sums)", ylim=(-0.02, 1.04), xlim=(0, limit + 2)
+    )
+    ax.yaxis.set_major_formatter("{x:.0%}")
     return figure
 
 

@@ -6,7 +6,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from _common import COLORS, decode_tokens, encode_addition
 
-__all__ = "draw_targets draw_circle plot_orders plot_rows".split()
+__all__ = "draw_targets draw_circle plot_rows".split()
 GREY = "#666666"
 
 
@@ -128,44 +128,4 @@ def plot_rows(values, log=False, marks=None, intervals=None, text=None, xlabel="
         xlim=xlim,
     )
     ax.spines["left"].set_visible(False)
-    return figure
-
-
-def plot_orders(orders, rest, level=0.999, limit=60):
-    """Exact match on test sums against epoch, a line to each run until it first reaches `level`.
-
-    orders: {name: finished runs}, two of them; rest: the exact match of the best local rule for the
-    second order, drawn as a line.
-    """
-    figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for i, runs in enumerate(orders.values()):
-        for run in runs:
-            reached = run.epochs_to(level)
-            shown = run.history[run.history["epoch"] <= (reached or limit)]
-            ax.plot(
-                shown["epoch"],
-                shown["accuracy"],
-                ["-", "--"][i],
-                color=COLORS[i],
-                linewidth=1.2,
-            )
-            if reached and reached <= limit:
-                ax.plot(reached, level, "os"[i], color=COLORS[i], markersize=5)
-    ax.axhline(rest, color=GREY, linestyle=":", linewidth=1.5)
-    ax.annotate(
-        "best local rule",
-        (limit, rest),
-        (0, -4),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        color=GREY,
-    )
-    first, second = orders
-    ax.text(0.62 * limit, 0.3, f"solid: {first}", color=COLORS[0])
-    ax.text(0.62 * limit, 0.2, f"dashed: {second}", color=COLORS[1])
-    ax.set(
-        xlabel="epoch", ylabel="exact match (test sums)", ylim=(-0.02, 1.04), xlim=(0, limit + 2)
-    )
-    ax.yaxis.set_major_formatter("{x:.0%}")
     return figure

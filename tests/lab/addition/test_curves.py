@@ -32,6 +32,7 @@ from lab.figures.curves import (
     plot_lapses,
     plot_map,
     plot_map_curves,
+    plot_orders,
     plot_twenty,
     plot_waiting,
 )
@@ -362,6 +363,13 @@ def test_the_heat_map_says_how_many_seeds_did_what():
         "20 % → 30 %\nmemorises: 2",
         "no fit, 99 %\nneither: 1",  # nothing is rounded up to all
     ]
+
+
+def test_a_run_is_drawn_until_it_has_learned():
+    learns, never = curve([0.5] * 9 + [1.0] * 71), curve([0.5] * 80)
+    ax = plot_orders({"one": [learns], "two": [never]}, 0.9).axes[0]
+    lengths = [len(line.get_xdata()) for line in ax.lines]
+    assert lengths == [10, 1, 60, 2]  # a line and its mark, a line without, the local rule
 
 
 def test_the_gap_is_training_minus_unseen():

@@ -1,14 +1,11 @@
 """The figures of chapter 1 show what they are given."""
 
-from types import SimpleNamespace
-
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
 from _common import COLORS
-from lab.figures.problem import draw_circle, draw_targets, plot_orders, plot_rows
+from lab.figures.problem import draw_circle, draw_targets, plot_rows
 
 
 @pytest.fixture(autouse=True)
@@ -43,13 +40,3 @@ def test_rows_stand_where_their_values_are():
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in dots] == [(1, 0), (100, 1)]
     assert any(list(line.get_xdata()) == [50, 200] for line in figure.axes[0].lines)
     assert {"a", "b", "1", "100"} <= set(texts(figure))
-
-
-def test_a_run_is_drawn_until_it_has_learned():
-    def run(reached):
-        history = pd.DataFrame({"epoch": range(1, 81), "accuracy": 0.5})
-        return SimpleNamespace(history=history, epochs_to=lambda level: reached)
-
-    ax = plot_orders({"one": [run(10)], "two": [run(None)]}, 0.9).axes[0]
-    lengths = [len(line.get_xdata()) for line in ax.lines]
-    assert lengths == [10, 1, 60, 2]  # a line and its mark, a line without, the local rule

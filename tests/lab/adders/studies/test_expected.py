@@ -29,6 +29,13 @@ def test_no_sweep_is_predicted_twice_and_all_are_known():
         assert row["outcome"] in expected.OUTCOMES
 
 
+def test_a_number_that_was_lowered_when_seeds_had_ended_is_not_scored():
+    """Of the 8's first rule 38 was written at first, and 30 when 16 of its seeds had ended."""
+    table = read_expected().set_index("experiment")
+    row = table.loc["8, flat, best of 16 by all steps"]
+    assert (row["expected"], row["commit"]) == (38, "30f2216")
+
+
 def test_scores_are_those_of_the_sweeps():
     table = scored()
     known = table.dropna(subset=["count"])
