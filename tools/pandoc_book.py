@@ -212,7 +212,7 @@ def image_html(
     return (
         f'<p><img src="{draft.to_root}{file.relative_to(output).as_posix()}"'
         f' alt="{html.escape(str(cell.options.get("fig-alt", "")))}"{dimensions}'
-        ' class="figure-img"></p>'
+        ' class="figure-img" loading="lazy"></p>'
     )
 
 
