@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.page.laboratories import LABORATORIES
-from lab.page.qmd import FENCE, Cell, Chapter, Page, read_chapter
+from lab.page.qmd import COLOUR_SCALE, FENCE, Cell, Chapter, Page, read_chapter
 from tools.shares import FLAG, WIDTH, is_shown
 
 LIST = (
@@ -38,6 +38,7 @@ CELL_OPTIONS = {
     "code-summary": str,
     "output": bool,
     "eval": bool,
+    "classes": str,
 }
 DIVISIONS = {
     "figure": re.compile(r"\{#(?P<id>fig-[a-z0-9-]+)\}"),
@@ -530,6 +531,11 @@ class SourceLinter:
                         CELL_OPTIONS[name], "true, false or show"
                     ),
                 )
+        if cell.options.get("classes", COLOUR_SCALE) != COLOUR_SCALE:
+            self.complain(
+                cell.option_lines["classes"],
+                f"classes: allowed is {COLOUR_SCALE}, for a figure whose colours stand for numbers",
+            )
         if cell.options.get("echo", True) is True:
             self._check_width(cell.first_code_line, cell.code.split("\n"))
         self._check_cell_label(cell)

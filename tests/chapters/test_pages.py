@@ -536,11 +536,14 @@ def test_code_is_copied_without_decoration(small_book, open_page, browser):
 
 
 @pytest_browser
-def test_figures_are_turned_over_in_the_dark(small_book, open_page):
+def test_figures_are_turned_over_in_the_dark_but_for_scales(small_book, open_page):
     page = open_page((small_book / "_book/chapters/01-first.html").as_uri(), color_scheme="dark")
-    assert "invert" in page.evaluate(
-        "getComputedStyle(document.querySelector('img.figure-img')).filter"
+    look = "getComputedStyle(document.querySelector('#fig-line img.figure-img')).filter"
+    assert "invert" in page.evaluate(look)
+    page.evaluate(
+        "document.querySelector('#fig-line').closest('.cell').classList.add('colour-scale')"
     )
+    assert page.evaluate(look) == "brightness(0.92)"
 
 
 @pytest_browser

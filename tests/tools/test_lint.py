@@ -132,6 +132,7 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
         1,
     ),
     ("```{python}\nplt.show()\n```", "this cell makes a figure"),
+    ("```{python}\n#| classes: wide\nx = 1\n```", "classes: allowed is colour-scale", 1),
     ("```{python}\nshow_figure(plt.gcf(), 'fig-new')\n```", "this cell makes a figure"),
     (
         (
