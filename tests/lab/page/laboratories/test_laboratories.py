@@ -239,12 +239,18 @@ def test_nothing_moves_for_those_who_asked_for_it(opened, name):
     assert page.evaluate(moving) == 0
 
 
-def test_without_scripts_each_has_a_sentence_and_a_figure():
+def test_without_scripts_each_has_a_sentence_and_a_figure_of_its_own():
+    found = []
     for page in list_pages(ROOT, read_config(ROOT, "reader")):
         text = (ROOT / page.source).read_text(encoding="utf-8")
-        for block in re.findall(r"^::: \{#lab-.*?^:::$", text, re.M | re.S):
-            [figure] = re.findall(r"@(fig-[a-z-]+)", block)
-            assert re.search(rf"label: {figure}$|#{figure}\}}", text, re.M), figure
+        for name, block in re.findall(
+            r"^::: \{#lab-([a-z]+) \.laboratory\}$(.*?)^:::$", text, re.M | re.S
+        ):
+            said, cell = block.split("```{python}")
+            assert said.count(".") >= 2 and f'"lab-{name}")' in cell
+            assert len(re.search(r'fig-alt: "(.*)"', cell)[1]) > 100
+            found.append(name)
+    assert sorted(found) == sorted(LABORATORIES)
 
 
 def test_estimates_are_unbiased_and_exact_intervals_hold(opened):
