@@ -178,6 +178,21 @@ def test_a_cut_on_many_sums_stands_beside_the_books_figure(opened, change, where
     assert abs(ours - row.right) < 5 * np.sqrt(row.right * (1 - row.right) / 300) + 0.01
 
 
+def test_the_focus_goes_on_when_a_button_is_done(opened):
+    """From the button that is gone to "Stop", and from "Stop" back."""
+    page, focused = opened("adder"), "document.activeElement.textContent"
+    page.get_by_role("button", name="The same on 300 sums").press("Enter")
+    assert page.evaluate(focused) == "Stop"
+    page.get_by_text("exact, 95 %").wait_for(timeout=60_000)
+    assert page.evaluate(focused) == "The same on 300 sums"
+    page = opened("census")
+    page.get_by_role("button", name="Draw 200").press("Enter")
+    page.get_by_text("200 samples").wait_for(timeout=60_000)
+    assert page.evaluate(focused) == "Draw 200"
+    page.get_by_role("button", name="Draw one").press("Enter")
+    page.get_by_text("201 samples").wait_for()
+
+
 def test_where_the_book_did_not_look_no_figure_stands(opened):
     for address in ("model=5&change=layer", "change=patch"):
         page = opened("adder", f"#lab-adder?{address}")
