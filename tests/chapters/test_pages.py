@@ -298,11 +298,27 @@ def test_no_formula_in_a_line_is_wider_than_a_phone(bare_browser):
 
 
 @pytest_browser
-def test_no_page_is_wider_than_a_phone(folder, open_page):
-    page = open_page(addresses(folder)[0], PHONE)
+@pytest.mark.parametrize(
+    "viewport", [PHONE, {"width": 320, "height": 256}], ids=["phone", "400 percent"]
+)
+def test_no_page_is_wider_than_a_phone(folder, open_page, viewport):
+    """Nor than a screen of 1280 at 400 percent, all that folds open and laboratories built."""
+    page = open_page(addresses(folder)[0], viewport)
     for address in addresses(folder):
         page.goto(address)
+        page.evaluate(OPEN_FOLDED)
+        laboratory = page.locator(".laboratory[data-script]")
+        if laboratory.count():
+            laboratory.scroll_into_view_if_needed()
+            page.locator(".lab-title").wait_for()
         assert page.evaluate(SIDEWAYS) == [] and page.evaluate(CUT_OFF) == [], address
+
+
+def test_every_table_has_header_cells(built_book):
+    for path in sorted(built_book.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        tables = re.findall(r"<table.*?</table>", text, re.S)
+        assert all("<th" in table.partition("<tbody")[0] for table in tables), path.name
 
 
 @pytest_browser

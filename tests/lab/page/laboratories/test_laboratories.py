@@ -203,7 +203,7 @@ def test_where_the_book_did_not_look_no_figure_stands(opened):
 
 @pytest.mark.parametrize("name", LABORATORIES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1280, 320])
 def test_a_laboratory_is_legible(opened, name, theme, width):
     page = opened(name, "", theme, width)
     assert page.evaluate(CONTRAST) == []
