@@ -406,7 +406,7 @@ bookLaboratories.eight = function (root, data, reset) {
       "did not": () => drawing("path", { d: `M${x(step) - 4} ${y(heightAt(step)) - 4}l8 8m0 -8l-8 8`, class: "misses" }),
       censored: () => drawing("path", { d: `M${x(step)} ${y(heightAt(step)) - 8}v16`, class: "truth" }),
     }[fate]())),
-    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(x(0) + 6, y(1) - 2 + 24, "share of seeds not yet right"), label(x(0), HEIGHT - 28, "0"),
+    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(WIDTH - 20, y(0.5), "share of seeds not yet right", "end"), label(x(0), HEIGHT - 28, "0"),
     label(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), label(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
   }
 
