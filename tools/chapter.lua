@@ -4,7 +4,7 @@
 -- 3. a page is described by its first paragraph (or its takeaway), and its footer told the day;
 -- 4. `.predict`, `.try`, `.question` and `.answer` blocks get their titles, and fold what answers (<details>);
 -- 5. a claim that a reader's own runs contradict is marked as contradicted;
--- 6. a page with a laboratory loads its script (lab/page/laboratories), and says in its place what stands there without;
+-- 6. a laboratory says where its script is (lab/page/laboratories), and in its place stands what is seen without;
 -- 7. checks are in no page, and solutions only in the instructor edition: whatever the format, they are dropped here;
 -- 8. the first use of each word of the glossary links to it, with its meaning as a note;
 -- 9. a table without a number gets a box to scroll in.
@@ -139,17 +139,15 @@ local function mark_contradicted(doc)
   end })
 end
 
--- A laboratory is built by a script, in the place of the sentence that stands in its block.
+-- A laboratory is built by a script, in the place of what stands in its block: figures/theme/laboratories.html loads it.
 local function with_laboratories(doc)
-  local names = pandoc.List({})
-  doc:walk({ Div = function(div)
+  return doc:walk({ Div = function(div)
     local name = div.classes:includes("laboratory") and div.identifier:match("^lab%-(%l+)$")
-    if name then names:insert(name) end
+    if name then
+      div.attributes["data-script"] = "../downloads/laboratories/" .. name .. ".js"
+      return div
+    end
   end })
-  for _, name in ipairs(names) do
-    doc.blocks:insert(pandoc.RawBlock("html", '<script src="../downloads/laboratories/' .. name .. '.js"></script>'))
-  end
-  return doc
 end
 
 local function Pandoc(doc)

@@ -89,6 +89,8 @@ class _Reader(HTMLParser):
             content.images.append((given.get("src", ""), given.get("alt"), line))
         if tag in ("script", "iframe", "source", "video", "audio", "embed") and given.get("src"):
             content.loads.append((given["src"], line))
+        if given.get("data-script"):  # a laboratory's, loaded once a reader comes near
+            content.loads.append((given["data-script"], line))
         if (
             tag == "link"
             and given.get("href")

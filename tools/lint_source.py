@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.page.laboratories import LABORATORIES
-from lab.page.qmd import FENCE, Cell, Chapter, Page, read_chapter
+from lab.page.qmd import COLOUR_SCALE, FENCE, Cell, Chapter, Page, read_chapter
 from tools.frames import frames_after, is_frame
 from tools.shares import FLAG, WIDTH, is_shown
 
@@ -39,6 +39,7 @@ CELL_OPTIONS = {
     "code-summary": str,
     "output": bool,
     "eval": bool,
+    "classes": str,
 }
 DIVISIONS = {
     "figure": re.compile(r"\{#(?P<id>fig-[a-z0-9-]+)\}"),
@@ -56,7 +57,7 @@ DIVISIONS = {
     "answer": re.compile(r"\{\.answer\}"),
     "try": re.compile(r'\{\.try title="[^"$*`_\\]+"\}'),
     "question": re.compile(r"\{\.question\}"),
-    "laboratory": re.compile(r"\{#lab-(?P<laboratory>[a-z]+) \.laboratory\}"),
+    "laboratory": re.compile(r"\{#(?P<lab>lab-(?P<laboratory>[a-z]+)) \.laboratory\}"),
     "entry": re.compile(
         r'\{\.entry #(?P<id>trm-[a-z0-9-]+)(?P<words> words="[^",]+(, [^",]+)*")?\}'
     ),
@@ -328,7 +329,8 @@ class SourceLinter:
         self.holds[number] = []
         if kind == "exercise":
             self.found.exercises[identifier.removeprefix("exr-")] = {"line": number}
-        self.open_divisions.append((kind, identifier, number))
+        name = identifier or match.groupdict().get("lab") or ""
+        self.open_divisions.append((kind, name, number))
         self.caption_follows = False
 
     def _check_block(self, kind: str, line: int) -> None:
@@ -469,6 +471,11 @@ class SourceLinter:
                         CELL_OPTIONS[name], "true, false or show"
                     ),
                 )
+        if cell.options.get("classes", COLOUR_SCALE) != COLOUR_SCALE:
+            self.complain(
+                cell.option_lines["classes"],
+                f"classes: allowed is {COLOUR_SCALE}, for a figure whose colours stand for numbers",
+            )
         if cell.options.get("echo", True) is True:
             self._check_width(cell.first_code_line, cell.code.split("\n"))
         self._check_cell_label(cell)
@@ -542,6 +549,9 @@ class SourceLinter:
         label = str(cell.options.get("label", ""))
         line = cell.option_lines.get("label", cell.line)
         figures = [identifier for kind, identifier, _ in self.open_divisions if kind == "figure"]
+        laboratories = [
+            identifier for kind, identifier, _ in self.open_divisions if kind == "laboratory"
+        ]
         has = {
             name
             for name in ("fig-cap", "fig-alt", "tbl-cap")
@@ -561,6 +571,12 @@ class SourceLinter:
                 )
             if "fig-alt" not in has and cell.options.get("output", True):
                 self.complain(cell.line, f"the cell in ::: {{#{figures[-1]}}} has no #| fig-alt")
+        elif laboratories:  # what it shows has no number: most pages never show it
+            if label or "fig-alt" not in has:
+                self.complain(
+                    cell.line,
+                    f"the cell in ::: {{#{laboratories[-1]}}} has a #| fig-alt and no label",
+                )
         elif re.search(r"\b(show_figure|plt\.show|plt\.gcf)\(", cell.code):
             self.complain(
                 cell.line,
@@ -586,8 +602,9 @@ class SourceLinter:
         for name in re.findall(
             r"""\bshow_figure\((?:[^()"']|\([^()]*\))*,\s*["']([^"']*)["']""", cell.code
         ):
-            if name not in ([label] if label else figures):
-                expected = label or (figures[-1] if figures else "the cell's label")
+            places = figures or laboratories
+            if name not in ([label] if label else places):
+                expected = label or (places[-1] if places else "the cell's label")
                 self.complain(
                     cell.line,
                     f'show_figure(..., "{name}") stands in {expected}; the names are the same',

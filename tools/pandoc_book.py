@@ -147,7 +147,8 @@ def cell_markdown(
         if caption and label:
             shown = [f"::: {{#{label}}}", *shown, str(caption), ":::"]
         blocks += shown
-    return "\n\n".join(["::::::::: {.cell}", *blocks, ":::::::::"]) if blocks else ""
+    classes = " ".join(f".{name}" for name in ["cell", *str(options.get("classes", "")).split()])
+    return "\n\n".join([f"::::::::: {{{classes}}}", *blocks, ":::::::::"]) if blocks else ""
 
 
 def folded_code(code: str, fold, summary: str) -> str:
@@ -212,7 +213,7 @@ def image_html(
     return (
         f'<p><img src="{draft.to_root}{file.relative_to(output).as_posix()}"'
         f' alt="{html.escape(str(cell.options.get("fig-alt", "")))}"{dimensions}'
-        ' class="figure-img"></p>'
+        ' class="figure-img" loading="lazy"></p>'
     )
 
 

@@ -32,6 +32,11 @@
     menu.setAttribute("aria-expanded", String(open));
   }
   menu.addEventListener("click", () => openMenu(!sidebar.classList.contains("open")));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.defaultPrevented || !sidebar.classList.contains("open")) return;
+    openMenu(false);
+    menu.focus(); // what had the focus is gone
+  });
   sidebar.querySelectorAll(".toc a").forEach((link) => link.addEventListener("click", () => openMenu(false)));
 
   // Copying code.
@@ -66,12 +71,38 @@
   addEventListener("scroll", markSection, { passive: true });
   markSection();
 
-  // Search: all words must occur in a section; a hit in a heading counts most.
+  // Search: all words must occur in a section; a hit in a heading counts most. The index is heavier than most pages, so it
+  // is loaded when somebody comes to search: as a script, for a page opened from disk may load nothing else.
   const input = document.getElementById("search");
   const results = document.getElementById("search-results");
+  const status = document.getElementById("search-status"); // how many, for who does not see them
   const fold = (text) => text.toLowerCase().normalize("NFKD").replace(/\p{M}/gu, "");
-  const index = (window.bookSearchIndex || []).map(([page, section, href, text]) =>
-    ({ page, section, href, text, title: fold(section || page), words: fold(text) }));
+  let index = null;
+  let asked = false;
+
+  function loadIndex() {
+    if (asked) return;
+    asked = true;
+    const script = document.createElement("script");
+    script.src = root + "search-index.js";
+    script.addEventListener("load", () => {
+      index = window.bookSearchIndex.map(([page, section, href, text]) =>
+        ({ page, section, href, text, title: fold(section || page), words: fold(text) }));
+      search();
+    });
+    script.addEventListener("error", () => {
+      asked = false; // the next word typed asks again
+      say("The search index cannot be loaded.");
+    });
+    document.head.append(script);
+  }
+
+  function say(text) {
+    const said = document.createElement("p");
+    said.textContent = text;
+    results.replaceChildren(said);
+    status.textContent = text;
+  }
 
   function excerpt(entry, word) {
     const at = fold(entry.text).indexOf(word);
@@ -92,17 +123,20 @@
   function search() {
     const words = fold(input.value).split(/\s+/).filter(Boolean);
     results.replaceChildren();
+    status.textContent = "";
     results.hidden = !words.length;
     if (!words.length) return;
+    if (!index) {
+      say("Loading the index …");
+      loadIndex();
+      return;
+    }
     const found = index
       .filter((entry) => words.every((word) => entry.title.includes(word) || entry.words.includes(word)))
       .map((entry) => [words.filter((word) => entry.title.includes(word)).length, entry])
       .sort((one, other) => other[0] - one[0]).slice(0, 20);
-    if (!found.length) {
-      const none = document.createElement("p");
-      none.textContent = "Nothing found.";
-      results.append(none);
-    }
+    if (!found.length) say("Nothing found.");
+    else status.textContent = found.length === 1 ? "1 section found." : `${found.length} sections found.`;
     found.forEach(([, entry]) => {
       const link = document.createElement("a");
       link.href = root + entry.href;
@@ -119,11 +153,13 @@
       results.append(link);
     });
   }
+  input.addEventListener("focus", loadIndex);
   input.addEventListener("input", search);
   input.closest(".search").addEventListener("keydown", (event) => {
     const hits = [...results.querySelectorAll("a")];
     const at = hits.indexOf(document.activeElement);
-    if (event.key === "Escape") {
+    if (event.key === "Escape" && input.value) {
+      event.preventDefault(); // else the contents would close with it
       input.value = "";
       search();
       input.focus();
@@ -138,6 +174,9 @@
     }
   });
   document.addEventListener("click", (event) => { if (!event.target.closest(".search")) results.hidden = true; });
+  input.closest(".search").addEventListener("focusout", ({ relatedTarget }) => { // they would cover what has the focus now
+    if (relatedTarget && !relatedTarget.closest(".search")) results.hidden = true;
+  });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, textarea, select, [contenteditable]");
     if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {

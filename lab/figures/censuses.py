@@ -8,10 +8,11 @@ from _common import COLORS
 from lab.calibration import reliability
 from lab.figures.style import LINES, MARKERS
 from lab.sampling import miss_probability
+from lab.stats import exact_interval
 
 __all__ = """
     draw_population plot_error_by_kind plot_miss plot_designs plot_reliability
-    plot_confidence_by_kind
+    plot_confidence_by_kind plot_intervals
 """.split()
 
 
@@ -202,5 +203,28 @@ def plot_confidence_by_kind(confidences):
         capprops={"color": "#333333"},
     )
     ax.set(xlabel="confidence of the first four tokens written", xlim=(-0.02, 1.02))
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    return figure
+
+
+def plot_intervals(wrong, n, repeats, seed):
+    """The exact intervals of simple random samples from a census, one line each, and its rate: what
+    the laboratory draws, in whose place this stands. A cross marks one that misses.
+
+    wrong: which answers are wrong, one boolean for each sum; n: sums in a sample.
+    """
+    wrong, rng = np.asarray(wrong), np.random.default_rng(seed)
+    rate = wrong.mean()
+    figure, ax = plt.subplots(figsize=(5.6, 0.075 * repeats + 0.9), layout="constrained")
+    for i in range(repeats):
+        k = int(wrong[rng.integers(len(wrong), size=n)].sum())
+        low, high = exact_interval(k, n)
+        holds = low <= rate <= high
+        color = COLORS[0] if holds else COLORS[1]
+        ax.plot([low, high], [i, i], color=color, linewidth=1.2)
+        ax.plot(k / n, i, "o" if holds else "x", color=color, markersize=3 if holds else 7)
+    ax.axvline(rate, color="#000000", linewidth=1.5)
+    ax.set(xlabel=f"share of sums wrong; the line: {rate:.1%}, the census", yticks=[])
+    ax.set(ylabel="samples", xlim=(0, None))
     ax.xaxis.set_major_formatter("{x:.0%}")
     return figure

@@ -5,14 +5,14 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 
-from _common import COLORS
+from _common import COLORS, digits_at_chance
 from lab.addition.curves import FAILED, LEARNED, band
 from lab.figures.style import LINES
 from lab.stats import kaplan_meier, percent
 
 __all__ = """
     draw_the_next_runs plot_twenty plot_waiting plot_step_law plot_lapses plot_map plot_map_curves
-    plot_changes plot_orders plot_gaps
+    plot_changes plot_orders plot_gaps plot_replayed
 """.split()
 GREY = "#666666"
 
@@ -357,4 +357,35 @@ def plot_changes(groups, limit):
     for ax in axes[-1]:
         ax.set_xlabel("epoch")
     figure.supylabel("share of runs still learning", fontsize=10)
+    return figure
+
+
+def plot_replayed(run, others):
+    """The history of the run that the laboratory replays, in whose place this stands: above, its
+    excess loss in digits at chance, over that of other runs in grey; below, the columns it has
+    right."""
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(5.6, 4.2), sharex=True, layout="constrained"
+    )
+
+    def draw(each, **style):
+        history = each.history.iloc[: len(run.history)]
+        excess = digits_at_chance(history["loss"], each.config.floor, 12)
+        upper.plot(history["epoch"], excess, **style)
+
+    for each in others:
+        draw(each, color="#bbbbbb", linewidth=0.7)
+    draw(run, color=COLORS[0], linewidth=2)
+    upper.set(ylabel="excess loss\n(digits at chance)", ylim=(-0.1, 3.6))
+    for k, column in enumerate(["ones", "tens", "hundreds", "thousands"]):
+        lower.plot(
+            run.history["epoch"],
+            run.history[f"column_{k + 1}"],
+            linestyle=LINES[k],
+            color=COLORS[k],
+            label=column,
+        )
+    lower.set(ylabel="digits right", xlabel="epoch", ylim=(-0.02, 1.04))
+    lower.yaxis.set_major_formatter("{x:.0%}")
+    figure.legend(loc="outside lower center", ncols=4)
     return figure

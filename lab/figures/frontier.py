@@ -11,9 +11,11 @@ from matplotlib.patches import Rectangle
 
 from _common import COLORS
 from lab.adders.formats import FORMATS
+from lab.adders.fragility import right_sums
 
 __all__ = """
     draw_wave plot_board plot_rates plot_trajectory plot_profile plot_starts plot_crossed
+    plot_turned
 """.split()
 
 OUTCOMES = {
@@ -305,4 +307,41 @@ def plot_crossed(grid, begins, threshold):
     )
     ax.grid(False)
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+    return figure
+
+
+@torch.no_grad()
+def plot_turned(model, a, b, roles, reach=0.3, steps=61):
+    """The share of sums that stay right while one number of a model moves and the others stay, a
+    panel a number: what stands in the place of the laboratory.
+
+    a, b: (N,) int64; roles: {"arc[0]" or the like: what the number is}; reach: how far, as a share
+    of the number's size.
+    """
+    changes = np.linspace(-reach, reach, steps)
+    figure, axes = plt.subplots(
+        math.ceil(len(roles) / 2),
+        2,
+        figsize=(5.8, 1.15 * math.ceil(len(roles) / 2) + 0.4),
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    tensors = dict(model.named_parameters())
+    for ax, (name, role) in zip(axes.flat, roles.items()):
+        tensor, _, index = name.rstrip("]").partition("[")
+        numbers, index = tensors[tensor].view(-1), int(index)
+        value, shares = float(numbers[index]), []
+        for change in changes:
+            numbers[index] = value * (1 + change)
+            shares.append(float(right_sums(model, a, b).double().mean()))
+        numbers[index] = value
+        ax.plot(changes, shares, color=COLORS[0])
+        ax.set_title(role, loc="left", fontsize=9)
+        ax.set(ylim=(-0.05, 1.1), yticks=(0, 1))
+    for ax in axes.flat:
+        ax.xaxis.set_major_formatter("{x:+.0%}")
+        ax.yaxis.set_major_formatter("{x:.0%}")
+    figure.supxlabel("change of the number", fontsize=10)
+    figure.supylabel("sums right", fontsize=10)
     return figure

@@ -9,10 +9,13 @@ from matplotlib.ticker import PercentFormatter
 
 from _common import COLORS
 from lab.figures.style import LINES
+from lab.modular.fourier import component_norms, frequency_norms
+from lab.modular.spectra import plane, shares
 
 __all__ = (
     "draw_dials plot_cosines plot_two_tasks plot_grok_live plot_spectra plot_circle plot_inside "
-    "plot_neurons plot_lags plot_progress plot_emergence plot_replicas plot_early"
+    "plot_neurons plot_lags plot_progress plot_emergence plot_replicas plot_early "
+    "plot_spectra_and_circles"
 ).split()
 
 
@@ -508,4 +511,28 @@ def plot_early(groups, xlabel, limit):
             for handle, label in zip(*ax.get_legend_handles_labels())
         }
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def plot_spectra_and_circles(tables):
+    """What stands in the place of the laboratory: the spectrum of each embedding, and below it the
+    numbers in the plane of its largest frequency. tables: {name: (p, d_model) tensor}."""
+    figure, axes = plt.subplots(
+        2,
+        len(tables),
+        figsize=(2.9 * len(tables), 4.2),
+        squeeze=False,
+        layout="constrained",
+        height_ratios=(1, 2),
+    )
+    for (upper, lower), (name, table) in zip(axes.T, tables.items()):
+        spectrum = shares(frequency_norms(component_norms(table)))
+        largest = 1 + int(np.argmax(spectrum))
+        upper.bar(np.arange(1, len(spectrum) + 1), spectrum, color=COLORS[0])
+        upper.set_title(name, loc="left", fontsize=10)
+        upper.set(xlabel="frequency", ylabel="share" if upper is axes[0, 0] else None)
+        upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        lower.plot(*plane(table, largest).T, "o", color=COLORS[0], markersize=3)
+        lower.set_title(f"in the plane of {largest}", loc="left", fontsize=10)
+        lower.set(aspect="equal", xticks=[], yticks=[])
     return figure

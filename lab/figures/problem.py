@@ -6,7 +6,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from _common import COLORS, decode_tokens, encode_addition
 
-__all__ = "draw_targets draw_circle plot_rows".split()
+__all__ = "draw_targets draw_circle plot_right_digits plot_rows".split()
 GREY = "#666666"
 
 
@@ -128,4 +128,19 @@ def plot_rows(values, log=False, marks=None, intervals=None, text=None, xlabel="
         xlim=xlim,
     )
     ax.spines["left"].set_visible(False)
+    return figure
+
+
+def plot_right_digits(right):
+    """The share of sums in which each rule has a digit right, by column of the answer: what stands
+    in the place of the laboratory. right: {rule: (N, 4) booleans or more, ones first}."""
+    figure, ax = plt.subplots(figsize=(5.6, 2.9), layout="constrained")
+    columns = ["thousands", "hundreds", "tens", "ones"]
+    for i, (rule, digits) in enumerate(right.items()):
+        shares = np.asarray(digits, dtype=float)[:, :4].mean(0)[::-1]
+        ax.plot(columns, shares, "osD^v"[i % 5], color=COLORS[i], label=rule, clip_on=False)
+        ax.plot(columns, shares, linestyle=":", color=COLORS[i], linewidth=1)
+    ax.set(ylabel="digits right", ylim=(0, 1.03))
+    ax.yaxis.set_major_formatter("{x:.0%}")
+    figure.legend(loc="outside upper center", ncols=2)
     return figure

@@ -11,10 +11,12 @@ from _common import (
     decode_tokens,
     digits_at_chance,
     encode_addition,
+    get_attention_maps,
     learning_rate_at,
 )
+from lab.addition.interventions import streams
 
-__all__ = "draw_model plot_descents plot_live plot_schedule".split()
+__all__ = "draw_model plot_descents plot_live plot_opened plot_schedule".split()
 GREY = "#666666"
 
 
@@ -157,4 +159,30 @@ def plot_live(runs, mine=None):
         ylim=(-0.15, config.n_digits + 1.2),
     )
     ax.legend(loc="upper right")
+    return figure
+
+
+@torch.no_grad()
+def plot_opened(model, a, b):
+    """One step of writing a + b, opened: where the row of the equals sign looks in each layer, and
+    what the head would read there after it. It stands in the place of the laboratory.
+
+    model: an AdditionTransformer for three-digit sums.
+    """
+    maps, labels = get_attention_maps(model, a, b)
+    row = labels.index("=")
+    tokens = torch.tensor([sum(encode_addition(a, b), [])[: row + 1]])
+    figure, axes = plt.subplots(
+        len(maps), 1, figsize=(5.4, 1.7 * len(maps)), sharex=True, layout="constrained"
+    )
+    for layer, (ax, weights) in enumerate(zip(np.atleast_1d(axes), maps)):
+        ax.bar(range(row + 1), weights[row, : row + 1], color=COLORS[0])
+        stream = model.ln_f(streams(model, tokens)[layer + 1][0, row])
+        p = torch.softmax(stream @ model.token_emb.weight.T, dim=-1)
+        read = f"{decode_tokens([int(p.argmax())])} with {float(p.max()):.0%}"
+        ax.set_title(f"layer {layer + 1}; after it the head reads {read}", loc="left", fontsize=10)
+        ax.set(ylabel="weight", ylim=(0, 1))
+        ax.grid(axis="x", visible=False)
+    ax.set_xticks(range(row + 1), labels[: row + 1])
+    ax.set_xlabel("looked at")
     return figure

@@ -20,6 +20,7 @@ CLAIM = re.compile(
     r"^(?P<colons>:{3,}) *\{\.claim #(?P<id>clm-[a-z0-9-]+)\} *\n(?P<text>.*?)^(?P=colons) *$",
     re.MULTILINE | re.DOTALL,
 )
+COLOUR_SCALE = "colour-scale"  # the class of a cell whose figure has colours that stand for numbers
 DISPLAY_ORDER = [
     "text/html",
     "text/markdown",

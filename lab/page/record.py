@@ -18,11 +18,12 @@ import matplotlib.pyplot as plt
 from filelock import FileLock
 from IPython import get_ipython
 from IPython.display import Markdown, display
+from matplotlib.cm import ScalarMappable
 
 from lab import ROOT
 from lab.find_or_make import building_chapter, used_results
 from lab.page.printed import Printed
-from lab.page.qmd import claim_id, inline_markdown, read_chapter
+from lab.page.qmd import COLOUR_SCALE, claim_id, inline_markdown, read_chapter
 
 RECORDS = ROOT / "_record"
 FIGURES = ROOT / "figures"
@@ -32,6 +33,7 @@ _chapter = None
 _printed = Printed()  # what the page has printed so far
 _prose = []  # the chapter's prose that has inline expressions and is still to come
 _sentences = {}  # the claims' sentences as the chapter's source has them, by identifier
+_scaled = set()  # labels of the figures whose cells say that their colours are a scale
 _verdicts = {}  # did the claims checked so far hold? by identifier
 _opened = set()  # files under data/ and chapters/ that were opened since the chapter was
 _watching = False  # an audit hook cannot be taken away again: one is enough
@@ -95,12 +97,20 @@ def _read_sentences(source):
     """Learn the claims' sentences from the chapter's own source, which does not by that become one
     of the files it depends on: a change of prose runs nothing again."""
     known = source in _opened
-    parts = read_chapter(source).prose
+    chapter = read_chapter(source)
+    parts = chapter.prose
     if not known:
         _opened.discard(source)
     _prose[:] = [part for part in parts if part.expressions]
     _sentences.clear()
     _sentences.update({each.identifier: each for part in parts for each in part.sentences})
+    _scaled.clear()
+    _scaled.update(
+        label
+        for cell in chapter.cells
+        if cell.options.get("classes") == COLOUR_SCALE
+        for label in re.findall(r"""["']((?:fig|lab)-[a-z0-9-]+)["']""", cell.code)
+    )
 
 
 def _note_sentences(expressions, values):
@@ -194,9 +204,17 @@ def show_figure(figure, label):
     page to show.
 
     Where its parts stand is decided once. Each of three drawings would decide it anew, for a
-    quarter of the time that they take together.
+    quarter of the time that they take together. Raises ValueError where its colours stand for
+    numbers and its cell does not say `#| classes: colour-scale`, or the other way round: a dark
+    page turns figures over, but for these.
     """
     if _chapter is not None:
+        if has_colour_scale(figure) != (label in _scaled):
+            do, needs = ("do not stand", "has no") if label in _scaled else ("stand", "needs")
+            raise ValueError(
+                f"the colours of {label} {do} for numbers: its cell {needs}"
+                f" `#| classes: {COLOUR_SCALE}`"
+            )
         folder = FIGURES / _chapter["chapter"]
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, options in ((".png", {"dpi": 200}), (".svg", {"metadata": {"Date": None}})):
@@ -208,6 +226,16 @@ def show_figure(figure, label):
         _write_soon()
     plt.close(figure)  # else Jupyter shows it a second time, when it clears up after the cell
     return figure
+
+
+def has_colour_scale(figure):
+    """Does a colour of `figure` stand for a number, as in a heat map?"""
+    return any(
+        artist.get_array() is not None
+        and artist.get_array().ndim <= 2  # a picture in RGB has 3
+        and getattr(artist, "colors", None) is None  # contours in one colour
+        for artist in figure.findobj(lambda artist: isinstance(artist, ScalarMappable))
+    )
 
 
 def only_book_runs():

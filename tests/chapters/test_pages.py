@@ -7,6 +7,9 @@ import itertools
 import json
 import re
 import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pypandoc
 import pytest
@@ -19,6 +22,11 @@ from tools.check_pages import check_pages, list_secrets
 
 pytest_browser = pytest.mark.browser
 
+# A figure is loaded when a reader comes near it; here at once.
+BROKEN = """() => Promise.all([...document.images].map(async (image) => {
+  image.loading = "eager";
+  return image.decode().then(() => [], () => [image.src]);
+})).then((found) => found.flat())"""
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -248,9 +256,7 @@ def test_every_page_opens_without_complaint(folder, open_page):
     for address in pages:
         page.goto(address)
         assert page.locator("h1").count() == 1
-        broken = page.evaluate(
-            "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
-        )
+        broken = page.evaluate(BROKEN)
         assert broken == []
 
 
@@ -292,11 +298,27 @@ def test_no_formula_in_a_line_is_wider_than_a_phone(bare_browser):
 
 
 @pytest_browser
-def test_no_page_is_wider_than_a_phone(folder, open_page):
-    page = open_page(addresses(folder)[0], PHONE)
+@pytest.mark.parametrize(
+    "viewport", [PHONE, {"width": 320, "height": 256}], ids=["phone", "400 percent"]
+)
+def test_no_page_is_wider_than_a_phone(folder, open_page, viewport):
+    """Nor than a screen of 1280 at 400 percent, all that folds open and laboratories built."""
+    page = open_page(addresses(folder)[0], viewport)
     for address in addresses(folder):
         page.goto(address)
+        page.evaluate(OPEN_FOLDED)
+        laboratory = page.locator(".laboratory[data-script]")
+        if laboratory.count():
+            laboratory.scroll_into_view_if_needed()
+            page.locator(".lab-title").wait_for()
         assert page.evaluate(SIDEWAYS) == [] and page.evaluate(CUT_OFF) == [], address
+
+
+def test_every_table_has_header_cells(built_book):
+    for path in sorted(built_book.rglob("*.html")):
+        text = path.read_text(encoding="utf-8")
+        tables = re.findall(r"<table.*?</table>", text, re.S)
+        assert all("<th" in table.partition("<tbody")[0] for table in tables), path.name
 
 
 @pytest_browser
@@ -336,7 +358,8 @@ def test_search_finds_a_word_and_goes_there(folder, open_page):
 def test_search_says_when_it_finds_nothing(folder, open_page):
     page = open_page((folder / "index.html").as_uri())
     page.locator("#search").fill("xyzzyqqq")
-    assert page.locator("#search-results").inner_text() == "Nothing found."
+    page.locator("#search-results").get_by_text("Nothing found.").wait_for()
+    assert page.locator("#search-status").inner_text() == "Nothing found."
     page.keyboard.press("Escape")
     assert not page.locator("#search-results").is_visible()
 
@@ -345,11 +368,91 @@ def test_search_says_when_it_finds_nothing(folder, open_page):
 def test_search_results_are_reached_with_arrows(small_book, open_page):
     page = open_page((small_book / "_book/index.html").as_uri())
     page.locator("#search").fill("pangolins")
+    page.locator("#search-results a").first.wait_for()
     assert page.locator("#search-results mark").first.inner_text() == "pangolins"
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.closest('#search-results') !== null")
     page.keyboard.press("Enter")
     page.wait_for_url("**/02-second.html")
+
+
+@pytest_browser
+def test_the_index_is_loaded_when_somebody_searches(small_book, open_page):
+    page = open_page((small_book / "_book/index.html").as_uri())
+    assert page.evaluate("window.bookSearchIndex === undefined")
+    page.locator("#search").focus()
+    page.wait_for_function("window.bookSearchIndex !== undefined")
+
+
+@pytest_browser
+def test_an_index_that_cannot_be_loaded_is_told(own_small_book, bare_browser):
+    (own_small_book / "_book/search-index.js").unlink()
+    page = bare_browser.new_page()
+    page.goto((own_small_book / "_book/index.html").as_uri())
+    page.locator("#search").fill("pangolins")
+    page.get_by_text("The search index cannot be loaded.").last.wait_for()
+    page.close()
+
+
+@pytest_browser
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_a_page_is_light(built_book, open_page, viewport):
+    """What it loads before anybody scrolls or searches, its figures included: under 1.5 MB."""
+    page, loaded = open_page("about:blank", viewport), []
+    page.on("request", lambda request: loaded.append(request.url))
+    for address in addresses(built_book):
+        loaded.clear()
+        page.goto(address, wait_until="networkidle")
+        files = {url2pathname(urlsplit(url).path) for url in loaded if url.startswith("file:")}
+        weight = sum(Path(file).stat().st_size for file in files)
+        print(f"{address.rsplit('/', 1)[1]}: {weight / 1e6:.2f} MB")
+        assert weight < 1_500_000, files
+
+
+@pytest_browser
+def test_a_laboratory_is_built_when_a_reader_comes_near(built_book, open_page):
+    chapter = (built_book / "chapters/05-edge-cases.html").as_uri()
+    page = open_page(chapter)
+    assert page.locator(".lab-title").count() == 0
+    assert page.locator("#lab-census p").first.is_visible()
+    page.locator("#lab-census").scroll_into_view_if_needed()
+    page.locator(".lab-title").wait_for()
+    assert not page.locator("#lab-census .stand-in").is_visible()
+    page.goto("about:blank")
+    page.goto(f"{chapter}#lab-census?n=6")
+    page.locator(".lab-title").wait_for()
+    assert page.get_by_label("Sample of").input_value() == "6"
+    box = page.locator("#lab-census").bounding_box()
+    assert abs(box["y"]) < DESK["height"]
+
+
+@pytest_browser
+def test_search_and_contents_by_keyboard_leave_nothing_behind(small_book, open_page):
+    """Results close when the focus goes on, and Escape leads from the contents to their button."""
+    page = open_page((small_book / "_book/index.html").as_uri(), PHONE)
+    page.mouse.wheel(0, 400)
+    page.locator(".menu-button").press("Enter")
+    sidebar = page.locator("#sidebar").bounding_box()
+    assert 0 < sidebar["y"] < PHONE["height"], "the contents open where the reader is not"
+    page.locator("#search").fill("pangolins")
+    page.locator("#search-results a").first.wait_for()
+    assert page.locator("#search-status").inner_text().endswith("found.")
+    page.locator(".theme-toggle").focus()
+    assert not page.locator("#search-results").is_visible()
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.className") == "menu-button"
+    assert not page.locator("#sidebar").is_visible()
+
+
+@pytest_browser
+def test_without_scripts_nothing_stands_there_that_needs_them(small_book, browser):
+    context = browser.new_context(java_script_enabled=False, viewport=PHONE)
+    page = context.new_page()
+    page.goto((small_book / "_book/index.html").as_uri())
+    for name in ("#search", ".theme-toggle", ".menu-button"):
+        assert not page.locator(name).is_visible(), name
+    assert page.locator(".chapters a").first.is_visible()
+    context.close()
 
 
 @pytest_browser
@@ -449,11 +552,14 @@ def test_code_is_copied_without_decoration(small_book, open_page, browser):
 
 
 @pytest_browser
-def test_figures_are_turned_over_in_the_dark(small_book, open_page):
+def test_figures_are_turned_over_in_the_dark_but_for_scales(small_book, open_page):
     page = open_page((small_book / "_book/chapters/01-first.html").as_uri(), color_scheme="dark")
-    assert "invert" in page.evaluate(
-        "getComputedStyle(document.querySelector('img.figure-img')).filter"
+    look = "getComputedStyle(document.querySelector('#fig-line img.figure-img')).filter"
+    assert "invert" in page.evaluate(look)
+    page.evaluate(
+        "document.querySelector('#fig-line').closest('.cell').classList.add('colour-scale')"
     )
+    assert page.evaluate(look) == "brightness(0.92)"
 
 
 @pytest_browser

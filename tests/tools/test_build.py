@@ -282,6 +282,22 @@ def test_a_cell_to_try_is_shown_and_not_run(small_book):
     assert "tried 3" not in box.get_text() and "stored [1, 2]" in box.get_text()
 
 
+def test_a_cells_class_is_on_the_page(tmp_path):
+    from small_book import write_small_book
+
+    root = write_small_book(tmp_path / "book")
+    change(
+        root / "chapters/01-first.qmd",
+        "#| label: fig-line",
+        "#| label: fig-line\n#| classes: colour-scale",
+    )
+    output = root / "_book"
+    output.mkdir()
+    build_book(root, "reader", output)
+    [cell] = page(output, "chapters/01-first.html").select(".colour-scale")
+    assert cell["class"] == ["cell", "colour-scale"] and cell.select("#fig-line img.figure-img")
+
+
 def test_the_real_table_of_contents_is_read(small_book):
     pages = list_pages(small_book, read_config(small_book))
     assert [(p.stem, p.number) for p in pages] == [

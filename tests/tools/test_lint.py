@@ -132,6 +132,18 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
         1,
     ),
     ("```{python}\nplt.show()\n```", "this cell makes a figure"),
+    ("```{python}\n#| classes: wide\nx = 1\n```", "classes: allowed is colour-scale", 1),
+    (
+        "::: {#lab-adder .laboratory}\n\n```{python}\nshow_figure(f, 'lab-adder')\n```\n:::",
+        r"the cell in ::: \{#lab-adder\} has a #\| fig-alt and no label",
+        2,
+    ),
+    (
+        "::: {#lab-adder .laboratory}\n\n```{python}\n#| fig-alt: a\nshow_figure(f, 'fig-b')\n```"
+        "\n:::",
+        r'show_figure\(..., "fig-b"\) stands in lab-adder; the names are the same',
+        2,
+    ),
     ("```{python}\nshow_figure(plt.gcf(), 'fig-new')\n```", "this cell makes a figure"),
     (
         (

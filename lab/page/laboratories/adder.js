@@ -1,7 +1,7 @@
 // The adder, opened: a stored model writes a sum; look into one digit of it, change something, see what becomes of it.
 bookLaboratories.adder = function (root, data, reset) {
   "use strict";
-  const { COLUMNS, PLACES, Transformer, argmax, chance, choice, element, exactInterval, field, inSlices, nCarries, percent, sequence,
+  const { COLUMNS, PLACES, Transformer, argmax, chance, choice, element, exactInterval, field, hide, inSlices, nCarries, percent, sequence,
     settingsOf, softmax, table } = bookLaboratories;
   const N_SUMS = 300;
   const models = data.models.map((each) => new Transformer({ ...each, config: data.config, tensors: data.tensors }));
@@ -128,8 +128,8 @@ bookLaboratories.adder = function (root, data, reset) {
     const change = changes(model, row);
     const random = chance(Number(settings.seed));
     let [before, after] = [0, 0];
-    run.hidden = true;
     stop.hidden = progress.hidden = false;
+    hide(run, stop);
     const done = await inSlices(N_SUMS, () => {
       let [a, b] = [0, 0];
       do [a, b] = [Math.floor(random() * 1000), Math.floor(random() * 1000)]; while (nCarries(a, b) !== carries);
@@ -138,7 +138,8 @@ bookLaboratories.adder = function (root, data, reset) {
       after += argmax(model.forward(tokens.slice(0, 12), change).logits[row]) === tokens[row + 1];
     }, (i) => { progress.value = i; }, () => running !== mine);
     run.hidden = false;
-    stop.hidden = progress.hidden = true;
+    progress.hidden = true;
+    hide(stop, run);
     const share = (k, n = done) => `${k} of ${n} (${exactInterval(k, n).map((p) => percent(p)).join(" to ")})`;
     const book = stored(value("column"), carries);
     if (done) {

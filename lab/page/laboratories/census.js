@@ -1,7 +1,7 @@
 // Sampling against a census: draw samples from a population of answers that is known, and count how often intervals hold.
 bookLaboratories.census = function (root, data, reset) {
   "use strict";
-  const { button, bytes, chance, choice, drawing, element, exactInterval, field, inSlices, label, nCarries, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, chance, choice, drawing, element, exactInterval, field, hide, inSlices, label, nCarries, percent, settingsOf } = bookLaboratories;
   const PAIRS = 1000000;
   const [WIDTH, HEIGHT, KEPT] = [440, 210, 40]; // narrow, so that its text is legible on a phone
   const settings = settingsOf(root.id, { model: 1, design: "simple", n: 50, seed: 1 });
@@ -29,6 +29,9 @@ bookLaboratories.census = function (root, data, reset) {
   const said = element("p", { className: "said", role: "status" });
   const picture = element("div");
   const progress = element("progress", { max: 200, value: 0, hidden: true, "aria-label": "Samples drawn" });
+  const stop = button("Stop", () => { running += 1; });
+  const many = button("Draw 200", () => drawMany(200));
+  stop.hidden = true;
   let [random, samples, running] = [chance(Number(settings.seed)), [], 0];
 
   /** How many of n go to each class: in proportion to its size, or equal parts; remainders to the first classes. */
@@ -70,10 +73,11 @@ bookLaboratories.census = function (root, data, reset) {
     const holds = samples.filter(({ low, high }) => low <= rate && rate <= high).length;
     const lucky = samples.filter(({ estimate }) => estimate === 0).length;
     const mean = samples.reduce((sum, each) => sum + each.estimate, 0) / samples.length;
+    const several = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
     said.textContent = samples.length
-      ? `${samples.length} samples. Their mean estimate is ${percent(mean, 3)}; the census says ${percent(rate, 3)}. ` +
-        `${holds} intervals of ${samples.length} contain the truth (${percent(holds / samples.length)}). ` +
-        `${lucky} samples showed no error at all.`
+      ? `${several(samples.length, "sample")}. The mean estimate is ${percent(mean, 3)}; the census says ${percent(rate, 3)}. ` +
+        `${several(holds, "interval")} of ${samples.length.toLocaleString("en")} ${holds === 1 ? "contains" : "contain"} the truth ` +
+        `(${percent(holds / samples.length)}). ${several(lucky, "sample")} showed no error at all.`
       : `The census says that ${percent(rate, 3)} of all sums are wrong. Draw a sample and see what it says.`;
     const shown = samples.slice(-KEPT);
     const right = Math.max(1e-5, rate * 2, ...shown.map(({ high }) => high)) * 1.05;
@@ -90,6 +94,7 @@ bookLaboratories.census = function (root, data, reset) {
       return [line(x(low), y(i), x(high), y(i), name), mark];
     }),
     line(x(rate), 4, x(rate), HEIGHT - 26, "truth"), line(10, HEIGHT - 26, WIDTH - 10, HEIGHT - 26, "axis"),
+    label(WIDTH / 2, HEIGHT - 8, "share of sums wrong", "middle"),
     text(0, "start"), text(right / 1.05, "end")));
     settings.keep({ model: controls.model.value, design: controls.design.value, n: controls.n.value, seed: settings.seed });
   }
@@ -97,9 +102,10 @@ bookLaboratories.census = function (root, data, reset) {
   async function drawMany(n) {
     const mine = (running += 1);
     progress.max = n;
-    progress.hidden = n === 1;
+    progress.hidden = stop.hidden = n === 1;
     await inSlices(n, () => samples.push(draw()), (i) => { progress.value = i; }, () => running !== mine);
     progress.hidden = true;
+    hide(stop, many);
     show();
   }
 
@@ -113,11 +119,11 @@ bookLaboratories.census = function (root, data, reset) {
   root.append(
     element("p", { className: "lab-title" }, "Laboratory: sampling against a census"),
     element("div", { className: "fields" }, field("Model", controls.model), field("Design", controls.design),
-      field("Sample of", controls.n), button("Draw one", () => drawMany(1)), button("Draw 200", () => drawMany(200)),
-      button("Stop", () => { running += 1; }), button("Reset", reset), progress),
+      field("Sample of", controls.n), button("Draw one", () => drawMany(1)), many,
+      stop, button("Reset", reset), progress),
     said, picture,
     element("p", { className: "lab-note" },
-      `Each line is the interval of one sample, 95 %; a cross marks one that misses the truth. Simple samples have exact intervals, ` +
+      `Each line is the interval of one sample, 95 %, of the last ${KEPT}; a cross marks one that misses the truth, the vertical line. Simple samples have exact intervals, ` +
       `stratified ones the usual normal interval. ${data.note}`));
   show();
 };

@@ -2,7 +2,7 @@
 // frequencies.
 bookLaboratories.circle = function (root, data, reset) {
   "use strict";
-  const { button, bytes, choice, drawing, element, field, halves, inSlices, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, choice, drawing, element, field, halves, hide, inSlices, percent, settingsOf } = bookLaboratories;
   const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
   const [E, K] = [D / H, (p - 1) / 2];
   const settings = settingsOf(root.id, { epoch: data.epochs.at(-1), start: 0, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
@@ -142,6 +142,7 @@ bookLaboratories.circle = function (root, data, reset) {
   const pictures = element("div", { className: "pair" });
   const progress = element("progress", { max: p * p, value: 0, hidden: true, "aria-label": "Pairs done" });
   const stop = button("Stop", () => { running += 1; });
+  const ask = button("Ask all pairs", cut);
   stop.hidden = true;
   let [running, network] = [0, null];
 
@@ -189,7 +190,8 @@ bookLaboratories.circle = function (root, data, reset) {
       const made = new Network(data.weights);
       stop.hidden = progress.hidden = false;
       const done = await inSlices(p * p, (i) => made.pair(Math.floor(i / p), i % p), (i) => { progress.value = i; }, () => running !== mine);
-      stop.hidden = progress.hidden = true;
+      progress.hidden = true;
+      hide(stop, ask);
       if (done < p * p) { result.textContent = `Stopped after ${done.toLocaleString("en")} pairs: no answer.`; return; }
       network = made;
     }
@@ -208,7 +210,7 @@ bookLaboratories.circle = function (root, data, reset) {
     element("p", { className: "lab-title" }, "Laboratory: the circle"),
     element("div", { className: "fields" }, at, field("Beside it", start), field("Plane of frequency", k), button("Reset", reset)), said, pictures,
     element("div", { className: "fields" }, field("In the trained network's logits", mode), field("Frequencies", frequencies),
-      button("Ask all pairs", cut), stop, progress), result,
+      ask, stop, progress), result,
     element("p", { className: "lab-note" }, `Above: shares of the frequencies 1 to ${K}; below: the numbers 0 to ${p - 1} in one plane. ` +
       `Removed or kept are waves of a + b, and the constant stays. ${data.note}`));
   show();

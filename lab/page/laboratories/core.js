@@ -278,7 +278,7 @@ const bookLaboratories = (function () {
   /** A table with a caption; the first cell of each row heads it. */
   function table(caption, head, rows) {
     const cell = (content, i) => element(i ? "td" : "th", i ? {} : { scope: "row" }, content);
-    return element("table", {}, element("caption", {}, caption),
+    return element("table", {}, element("caption", {}, element("span", {}, caption)), // which stays in view where its table scrolls
       element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))),
       element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell)))));
   }
@@ -296,6 +296,13 @@ const bookLaboratories = (function () {
         history.replaceState(null, "", query ? `#${id}?${query}` : location.pathname + location.search);
       },
     };
+  }
+
+  /** Hide a control that has done its work; the focus, where it has it, goes on to `next`. */
+  function hide(control, next) {
+    const had = document.activeElement === control;
+    control.hidden = true;
+    if (had) next.focus();
   }
 
   /** Call step(i) for i = 0 ... n - 1 in short slices, so that the page stays alive; ends early when stopped() is true. */
@@ -333,6 +340,6 @@ const bookLaboratories = (function () {
 
   return {
     COLUMNS, PLACES, Transformer, add, argmax, binomialBelow, button, bytes, chance, choice, drawing, element, exactInterval,
-    field, gelu, halves, inSlices, label, linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
+    field, gelu, halves, hide, inSlices, label, linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
   };
 })();

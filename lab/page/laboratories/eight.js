@@ -1,7 +1,7 @@
 // Eight, nine and fifty-seven numbers: each number of a small adder under a slider, and the training of the eight in the page.
 bookLaboratories.eight = function (root, data, reset) {
   "use strict";
-  const { argmax, button, chance, choice, drawing, element, field, gelu, inSlices, label, place, settingsOf, softmax, table } = bookLaboratories;
+  const { argmax, button, chance, choice, drawing, element, field, gelu, hide, inSlices, label, place, settingsOf, softmax, table } = bookLaboratories;
   const [WINDOW, ROWS, FIRST_ROW] = [data.window, 11, 22];
   const [WIDTH, HEIGHT] = [440, 200];
   const settings = settingsOf(root.id, { preset: 0, seed: data.seeds[0], numbers: "" });
@@ -265,11 +265,14 @@ bookLaboratories.eight = function (root, data, reset) {
   const seed = element("input", { type: "number", min: data.seeds[0], max: data.seeds[1], step: 1, value: settings.seed });
   const kind = choice(data.starts.map((each, i) => [i, each.name]), 0);
   const [sliders, accuracy, wave, interval, curve] = Array.from({ length: 5 }, () => element("div"));
+  const legend = element("p", { className: "lab-note" });
   sliders.className = "fields";
+  accuracy.className = "pair";
   const said = element("p", { className: "said", role: "status" });
   const trained = element("p", { className: "said", role: "status" });
   const progress = element("progress", { max: recipe.steps, value: 0, hidden: true, "aria-label": "Training steps done" });
   const stop = button("Stop", () => { running += 1; });
+  const begin = button("Train", train);
   stop.hidden = true;
   const looked = element("progress", { max: 1, value: 0, "aria-label": "Numbers looked at" });
   let [w, running, runs] = [[], 0, []];
@@ -318,6 +321,8 @@ bookLaboratories.eight = function (root, data, reset) {
 
   function showWave() {
     const { m, turn, weights } = shared(w);
+    legend.textContent = m ? "Above: the wave that the attention follows. Bars: its weight on each token, by how far back it stands."
+      : "The attention: how much each row that writes a digit looks at each token; the fuller the cell, the more.";
     if (!m) return showMap(shared(w));
     const x = (lag) => 20 + ((WIDTH - 40) * lag) / (WINDOW - 1);
     const points = Array.from({ length: 221 }, (_, k) => (k * (WINDOW - 1)) / 220)
@@ -401,7 +406,7 @@ bookLaboratories.eight = function (root, data, reset) {
       "did not": () => drawing("path", { d: `M${x(step) - 4} ${y(heightAt(step)) - 4}l8 8m0 -8l-8 8`, class: "misses" }),
       censored: () => drawing("path", { d: `M${x(step)} ${y(heightAt(step)) - 8}v16`, class: "truth" }),
     }[fate]())),
-    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(x(0), HEIGHT - 28, "0"),
+    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(WIDTH - 20, y(0.5), "share of seeds not yet right", "end"), label(x(0), HEIGHT - 28, "0"),
     label(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), label(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
   }
 
@@ -420,7 +425,8 @@ bookLaboratories.eight = function (root, data, reset) {
       loss = training.learn(Array.from({ length: recipe.batch_size }, draw));
       if (training.step % recipe.evaluate_every === 0) since = adds(training.w, sums) ? since ?? training.step : null;
     }, (i) => { progress.value = i; }, () => running !== mine);
-    stop.hidden = progress.hidden = true;
+    progress.hidden = true;
+    hide(stop, begin);
     w = [...training.w];
     showSliders();
     show();
@@ -439,10 +445,10 @@ bookLaboratories.eight = function (root, data, reset) {
   root.append(
     element("p", { className: "lab-title" }, "Laboratory: eight, nine and fifty-seven numbers"),
     element("div", { className: "fields" }, field("Numbers from", presets), button("Reset", reset)),
-    sliders, said, wave, accuracy,
+    sliders, said, wave, legend, accuracy,
     element("div", { className: "fields" }, button("How far may each number move?", showIntervals)), interval,
     element("div", { className: "fields" }, field("Train the eight from", kind), field(`Your seed, ${data.seeds[0]} to ${data.seeds[1]}`, seed),
-      button("Train", train), stop, progress), trained, curve,
+      begin, stop, progress), trained, curve,
     element("p", { className: "lab-note" },
       `The curve: the share of stored seeds that were not yet right, looked at every ${recipe.evaluate_every.toLocaleString("en")} steps, on more sums than the page has. ` +
       `A circle is a run of yours that got there, a cross one that did not by the last step, a stroke one that you stopped: it is censored. Your runs use the book's recipe and starts; their training sums are of the same kinds, ` +

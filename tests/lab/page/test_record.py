@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from lab import find_or_make
@@ -24,7 +25,8 @@ so: `{python} text`.
 :::
 
 ```{python}
-1
+#| classes: colour-scale
+show_figure(plot(), "fig-scale")
 ```
 
 ::: {.claim #clm-plain}
@@ -183,6 +185,28 @@ def test_figures_are_exported_for_slides(chapter, tmp_path):
     plt.close(figure)
     assert chapter()["figures"] == ["figures/x/fig-a.png", "figures/x/fig-a.svg"]
     assert all((tmp_path / place).stat().st_size > 500 for place in chapter()["figures"])
+
+
+def test_what_colours_stand_for_is_said_where_the_figure_is(chapter):
+    def drawn(draw):
+        figure, ax = plt.subplots()
+        draw(ax)
+        return figure
+
+    for draw in (lambda ax: ax.imshow([[0, 1]]), lambda ax: ax.scatter([1, 2], [1, 2], c=[0, 1])):
+        assert record.show_figure(drawn(draw), "fig-scale")
+        with pytest.raises(ValueError, match="of fig-other stand for numbers: its cell needs"):
+            record.show_figure(drawn(draw), "fig-other")
+    for draw in (
+        lambda ax: ax.plot([0, 1]),
+        lambda ax: ax.scatter([1, 2], [1, 2]),
+        lambda ax: ax.contour([[0, 1], [1, 0]], colors="#bbbbbb"),
+        lambda ax: ax.imshow(np.zeros((2, 2, 3))),
+    ):
+        assert record.show_figure(drawn(draw), "fig-other")
+        with pytest.raises(ValueError, match="of fig-scale do not stand for numbers: its cell has"):
+            record.show_figure(drawn(draw), "fig-scale")
+    plt.close("all")
 
 
 def test_data_files_that_were_opened_are_noted_with_their_hash(chapter, tmp_path):

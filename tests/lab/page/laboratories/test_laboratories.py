@@ -178,6 +178,21 @@ def test_a_cut_on_many_sums_stands_beside_the_books_figure(opened, change, where
     assert abs(ours - row.right) < 5 * np.sqrt(row.right * (1 - row.right) / 300) + 0.01
 
 
+def test_the_focus_goes_on_when_a_button_is_done(opened):
+    """From the button that is gone to "Stop", and from "Stop" back."""
+    page, focused = opened("adder"), "document.activeElement.textContent"
+    page.get_by_role("button", name="The same on 300 sums").press("Enter")
+    assert page.evaluate(focused) == "Stop"
+    page.get_by_text("exact, 95 %").wait_for(timeout=60_000)
+    assert page.evaluate(focused) == "The same on 300 sums"
+    page = opened("census")
+    page.get_by_role("button", name="Draw 200").press("Enter")
+    page.get_by_text("200 samples").wait_for(timeout=60_000)
+    assert page.evaluate(focused) == "Draw 200"
+    page.get_by_role("button", name="Draw one").press("Enter")
+    page.get_by_text("201 samples").wait_for()
+
+
 def test_where_the_book_did_not_look_no_figure_stands(opened):
     for address in ("model=5&change=layer", "change=patch"):
         page = opened("adder", f"#lab-adder?{address}")
@@ -188,7 +203,7 @@ def test_where_the_book_did_not_look_no_figure_stands(opened):
 
 @pytest.mark.parametrize("name", LABORATORIES)
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1280, 320])
 def test_a_laboratory_is_legible(opened, name, theme, width):
     page = opened(name, "", theme, width)
     assert page.evaluate(CONTRAST) == []
@@ -239,12 +254,18 @@ def test_nothing_moves_for_those_who_asked_for_it(opened, name):
     assert page.evaluate(moving) == 0
 
 
-def test_without_scripts_each_has_a_sentence_and_a_figure():
+def test_without_scripts_each_has_a_sentence_and_a_figure_of_its_own():
+    found = []
     for page in list_pages(ROOT, read_config(ROOT, "reader")):
         text = (ROOT / page.source).read_text(encoding="utf-8")
-        for block in re.findall(r"^::: \{#lab-.*?^:::$", text, re.M | re.S):
-            [figure] = re.findall(r"@(fig-[a-z-]+)", block)
-            assert re.search(rf"label: {figure}$|#{figure}\}}", text, re.M), figure
+        for name, block in re.findall(
+            r"^::: \{#lab-([a-z]+) \.laboratory\}$(.*?)^:::$", text, re.M | re.S
+        ):
+            said, cell = block.split("```{python}")
+            assert said.count(".") >= 2 and f'"lab-{name}")' in cell
+            assert len(re.search(r'fig-alt: "(.*)"', cell)[1]) > 100
+            found.append(name)
+    assert sorted(found) == sorted(LABORATORIES)
 
 
 def test_estimates_are_unbiased_and_exact_intervals_hold(opened):
