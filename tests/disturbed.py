@@ -110,3 +110,14 @@ def disturb(but_for=(), seed=0):
 
         record.open_chapter = open_undisturbed
     return mode
+
+
+def pause():
+    """Arithmetic as it is, until `resume`."""
+    for mode in reversed(_running):
+        mode.__exit__(None, None, None)
+
+
+def resume():
+    for mode in _running:
+        mode.__enter__()
