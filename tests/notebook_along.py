@@ -4,9 +4,9 @@ A notebook holds every cell of its chapter, and cells of its own: paragraphs wit
 what exercises start from, their solutions, cells to try. To run it whole is to compute the chapter
 a second time. So the kernel that executes the chapter for its page also gets the notebook's own
 cells, each at its place, the solutions at the end. While one of them runs no page is being built,
-and what it prints is not the page's (`stand_apart`, in the kernel). Cells to try are the only ones
-that train for long: they run without the disturbance of arithmetic (tests/disturbed.py), under
-which a step takes several times as long.
+and what it prints is not the page's (`stand_apart`, in the kernel). Cells to try, and a solution
+that trains, run without the disturbance of arithmetic (tests/disturbed.py), under which a step
+takes several times as long.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ from lab.page.qmd import Cell
 from tools.notebooks import without_record
 
 OWN = "# A cell of the notebook alone.\n"  # how such a cell begins
-TO_TRY = OWN + "# One to try.\n"
+PLAIN = OWN + "# Arithmetic is as it is here.\n"
 
 
 def stand_apart():
@@ -36,13 +36,13 @@ def stand_apart():
         if info.raw_cell.startswith(OWN):
             kept.append((record._chapter, find_or_make._chapter))
             record._chapter = find_or_make._chapter = None
-        if info.raw_cell.startswith(TO_TRY):
+        if info.raw_cell.startswith(PLAIN):
             disturbed.pause()
 
     def after(result):
         if kept:
             record._chapter, find_or_make._chapter = kept.pop()
-        if result.info.raw_cell.startswith(TO_TRY):
+        if result.info.raw_cell.startswith(PLAIN):
             disturbed.resume()
 
     def note_the_pages(self, result):
@@ -83,9 +83,10 @@ def add_notebook(built, chapter, reader, instructor):
         position = expected.pop(0)
         before[position], waiting = waiting, []
         if not chapter.parts[position].source:  # the page only shows it
-            waiting.append(("to try", TO_TRY + code))
+            waiting.append(("to try", PLAIN + code))
     assert not expected, f"{chapter.path.name}: the notebook lacks {codes[expected[0]]!r}"
-    waiting += [("instructor", OWN + code) for code in solutions_of(reader, instructor)]
+    for code in solutions_of(reader, instructor):
+        waiting.append(("instructor", (PLAIN if "train_model(" in code else OWN) + code))
 
     cells, line = [], 1
     for position, cell in enumerate(built.cells[1:]):
