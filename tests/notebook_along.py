@@ -4,17 +4,21 @@ A notebook holds every cell of its chapter, and cells of its own: paragraphs wit
 what exercises start from, their solutions, cells to try. To run it whole is to compute the chapter
 a second time. So the kernel that executes the chapter for its page also gets the notebook's own
 cells, each at its place, the solutions at the end. While one of them runs no page is being built,
-and what it prints is not the page's (`stand_apart`, in the kernel).
+and what it prints is not the page's (`stand_apart`, in the kernel). Cells to try, and a solution
+that trains, run without the disturbance of arithmetic (tests/disturbed.py), under which a step
+takes several times as long.
 """
 
 from collections import defaultdict
 
+import disturbed
 from nbformat.v4 import new_code_cell
 
 from lab.page.qmd import Cell
 from tools.notebooks import without_record
 
 OWN = "# A cell of the notebook alone.\n"  # how such a cell begins
+PLAIN = OWN + "# Arithmetic is as it is here.\n"
 
 
 def stand_apart():
@@ -32,10 +36,14 @@ def stand_apart():
         if info.raw_cell.startswith(OWN):
             kept.append((record._chapter, find_or_make._chapter))
             record._chapter = find_or_make._chapter = None
+        if info.raw_cell.startswith(PLAIN):
+            disturbed.pause()
 
     def after(result):
         if kept:
             record._chapter, find_or_make._chapter = kept.pop()
+        if result.info.raw_cell.startswith(PLAIN):
+            disturbed.resume()
 
     def note_the_pages(self, result):
         if not result.info.raw_cell.startswith(OWN):
@@ -67,29 +75,31 @@ def add_notebook(built, chapter, reader, instructor):
     """
     codes = [without_record(part.code) if isinstance(part, Cell) else "" for part in chapter.parts]
     expected = [position for position, code in enumerate(codes) if code.strip()]
-    before, waiting = defaultdict(list), []  # position of a part -> code that stands before it
+    before, waiting = defaultdict(list), []  # position of a part -> (kind, code) that stand before
     for code in code_of(reader):
         if not expected or code != codes[expected[0]]:
-            waiting.append(code)
+            waiting.append(("reader", OWN + code))
             continue
         position = expected.pop(0)
         before[position], waiting = waiting, []
         if not chapter.parts[position].source:  # the page only shows it
-            waiting.append(code)
+            waiting.append(("to try", PLAIN + code))
     assert not expected, f"{chapter.path.name}: the notebook lacks {codes[expected[0]]!r}"
+    for code in solutions_of(reader, instructor):
+        waiting.append(("instructor", (PLAIN if "train_model(" in code else OWN) + code))
 
-    def own(codes, edition, line):
-        about = {"book_line": line, "notebook": edition}
-        return [new_code_cell(OWN + code, metadata=about) for code in codes]
-
-    first, *cells = built.cells
-    built.cells = [first]
-    for position, cell in enumerate(cells):
+    cells, line = [], 1
+    for position, cell in enumerate(built.cells[1:]):
         line = cell.metadata.book_line
-        built.cells += [*own(before[position], "reader", line), cell]
-    built.cells += own(waiting, "reader", line)
-    built.cells += own(solutions_of(reader, instructor), "instructor", line)
+        cells += [*_own_cells(before[position], line), cell]
+    built.cells[1:] = [*cells, *_own_cells(waiting, line)]
     return built
+
+
+def _own_cells(codes, line):
+    return [
+        new_code_cell(code, metadata={"book_line": line, "notebook": kind}) for kind, code in codes
+    ]
 
 
 def is_own(cell):

@@ -13,11 +13,15 @@ import json, sys
 sys.path.insert(0, "tests")
 import torch
 torch.set_default_dtype(torch.float64)
-from disturbed import disturb
+from disturbed import disturb, pause, resume
 numbers = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
 before = numbers.sum(), numbers.round().sum()
 disturb()
 assert numbers.sum() != before[0] and numbers.round().sum() == before[1]
+pause()
+assert numbers.sum() == before[0]
+resume()
+assert numbers.sum() != before[0]
 from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
 from lab.adders.studies.reported_failures import FAILURES
 from lab.registry import FOLDERS, experiments

@@ -28,7 +28,7 @@ from tools.notebooks import (
 
 ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
-WHOLE_NOTEBOOKS = ["02-the-pieces", "04-learning-curves", "09-ten-digits"]  # every day
+WHOLE_NOTEBOOKS = ["02-the-pieces", "04-learning-curves"]  # every day
 CHAPTERS = sorted({exercise.path.stem for exercise in EXERCISES.values()})
 
 
