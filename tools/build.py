@@ -224,6 +224,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (BuildError, SourceError) as error:
         print(f"\nThe book was not built.\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "\nStopped. Chapters that had been executed need not run again; the pages are those of"
+            " the last build.",
+            file=sys.stderr,
+        )
+        return 130  # what a shell expects of a program that was interrupted
     except OSError as error:
         if error.errno not in SYSTEM_SAYS_NO:
             raise

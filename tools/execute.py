@@ -60,6 +60,7 @@ def execute_chapters(root: Path, chapters: list[Chapter]) -> dict[Path, list[lis
 
 async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list[list[dict]]]:
     places = asyncio.Semaphore(CHAPTERS_AT_ONCE)
+    asyncio.get_running_loop().add_signal_handler = _leave_signals_alone
 
     async def one(chapter: Chapter):
         async with places:
@@ -75,6 +76,12 @@ async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list
     if failures:  # the chapters that went well have kept their outputs by now
         raise ChapterError("\n\n".join(failures))
     return dict(results)
+
+
+def _leave_signals_alone(*_):
+    """In place of an event loop's `add_signal_handler`. nbclient would answer Ctrl-C by closing the
+    kernel that began last, and the others would go on; without its handler the build stops."""
+    raise RuntimeError("this build handles signals itself")  # which nbclient takes for an answer
 
 
 async def run_notebook(

@@ -1,8 +1,10 @@
 """What stops the build, and what a bad setting says."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,34 @@ def test_the_command_ends_with_an_error_status():
         env={**os.environ, "BOOK_ENGINE": "latex"},
     )
     assert done.returncode == 1 and "allowed are: quarto, pandoc" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one program")
+def test_an_interrupted_build_ends_at_once_and_leaves_no_kernel(own_small_book):
+    before = (own_small_book / "_book/index.html").read_bytes()
+    begun = [own_small_book / name for name in ("begun-1", "begun-2")]
+    for name, file, old in [("01-first", begun[0], "import used_module\n")] + [
+        ("02-second", begun[1], "print(pd")
+    ]:
+        sleep = f"import pathlib, time\npathlib.Path({file.name!r}).touch()\ntime.sleep(300)\n"
+        change(own_small_book / f"chapters/{name}.qmd", old, sleep + old)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "tools.build", "--engine", "pandoc"],
+        cwd=own_small_book,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.time() + 120
+    while not all(file.exists() for file in begun) and time.time() < deadline:
+        time.sleep(0.2)
+    assert all(file.exists() for file in begun)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to the kernels too
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130 and "Stopped." in said and "Traceback" not in said, said
+    assert (own_small_book / "_book/index.html").read_bytes() == before
+    assert not list(own_small_book.glob("_book-partial-*"))
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(running.pid, 0)
