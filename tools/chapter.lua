@@ -356,4 +356,17 @@ local with_table_boxes = {
   end,
 }
 
-return { with_table_boxes, { Pandoc = link_terms }, { CodeBlock = CodeBlock, Div = Div, Pandoc = Pandoc } }
+-- A number and its sign of per cent stay on one line, also in narrow tables.
+local function keep_per_cent(inlines)
+  for i = 2, #inlines - 1 do
+    local before, after = inlines[i - 1], inlines[i + 1]
+    if inlines[i].t == "Space" and before.t == "Str" and before.text:match("%d$")
+      and after.t == "Str" and after.text:match("^%%") then
+      inlines[i] = pandoc.Str("\u{a0}")
+    end
+  end
+  return inlines
+end
+
+return { with_table_boxes, { Pandoc = link_terms }, { CodeBlock = CodeBlock, Div = Div, Pandoc = Pandoc },
+  { Inlines = keep_per_cent } }

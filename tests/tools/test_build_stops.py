@@ -161,6 +161,8 @@ def test_an_interrupted_build_ends_at_once_and_leaves_no_kernel(own_small_book):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell's background jobs are deaf to SIGINT, and hand that on
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.time() + 120
     while not all(file.exists() for file in begun) and time.time() < deadline:

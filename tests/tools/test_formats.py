@@ -144,3 +144,13 @@ def test_a_page_is_described_by_its_takeaway(small_book):
         input='::: {.callout-note title="Takeaway"}\nOf `5` runs, 3.5 % learn. And more.\n:::\n',
     )
     assert '<meta name="description" content="Of 5 runs, 3.5 % learn."' in done.stdout
+
+
+def test_a_number_keeps_its_sign_of_per_cent():
+    """On one line, in prose and in tables; a % after a word may begin a line."""
+    text = "From 1.5 % to 20.4 %.\n\n| a | b |\n|---|---|\n| 97 % | in % |\n"
+    filtered = [pypandoc.get_pandoc_path(), "-f", "markdown", "-t", "plain", "--wrap=none"]
+    filtered += ["--lua-filter", ROOT / "tools/chapter.lua"]
+    done = subprocess.run(filtered, input=text, capture_output=True, encoding="utf-8", check=True)
+    assert "From 1.5\xa0% to 20.4\xa0%." in done.stdout
+    assert "97\xa0%" in done.stdout and "in %" in done.stdout
