@@ -9,6 +9,7 @@ that trains, run without the disturbance of arithmetic (tests/disturbed.py), und
 takes several times as long.
 """
 
+import os
 from collections import defaultdict
 
 import disturbed
@@ -72,6 +73,9 @@ def add_notebook(built, chapter, reader, instructor):
     built: the cells of the page (tools.execute: one that sets up, then one for each part of
     `chapter`); reader, instructor: the chapter's notebooks. Raises AssertionError where the
     notebook lacks a cell of its chapter.
+
+    Cells to try train for up to twenty seconds each: BOOK_TESTS=all runs them here, and every day
+    only those of the notebooks that run whole (tests/tools/test_notebooks.py).
     """
     codes = [without_record(part.code) if isinstance(part, Cell) else "" for part in chapter.parts]
     expected = [position for position, code in enumerate(codes) if code.strip()]
@@ -82,7 +86,8 @@ def add_notebook(built, chapter, reader, instructor):
             continue
         position = expected.pop(0)
         before[position], waiting = waiting, []
-        if not chapter.parts[position].source:  # the page only shows it
+        only_shown = not chapter.parts[position].source
+        if only_shown and os.environ.get("BOOK_TESTS") == "all":
             waiting.append(("to try", PLAIN + code))
     assert not expected, f"{chapter.path.name}: the notebook lacks {codes[expected[0]]!r}"
     for code in solutions_of(reader, instructor):

@@ -464,8 +464,11 @@ def test_a_judge_of_ones_own():
 
 
 def test_every_chapter_has_four_to_eight_exercises_of_graded_difficulty():
+    """Those of a laboratory stand beside it, whatever their grade, and are counted apart."""
     for path in {exercise.path for exercise in EXERCISES.values()}:
-        levels = [exercise.difficulty for exercise in EXERCISES.values() if exercise.path == path]
+        mine = {label: each for label, each in EXERCISES.items() if each.path == path}
+        levels = [each.difficulty for label, each in mine.items() if not label.startswith("lab-")]
+        assert len(mine) - len(levels) <= 2, path.name
         assert 4 <= len(levels) <= 8 and levels == sorted(levels) and len(set(levels)) >= 2, (
             path.name
         )
