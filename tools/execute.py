@@ -60,15 +60,20 @@ def execute_chapters(root: Path, chapters: list[Chapter]) -> dict[Path, list[lis
 
 async def _execute_group(root: Path, chapters: list[Chapter]) -> dict[Path, list[list[dict]]]:
     places = asyncio.Semaphore(CHAPTERS_AT_ONCE)
-    asyncio.get_running_loop().add_signal_handler = _leave_signals_alone
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler = _leave_signals_alone
 
     async def one(chapter: Chapter):
         async with places:
             return chapter.path, await _execute_or_reuse(root, chapter)
 
-    results = await asyncio.gather(
-        *(one(chapter) for chapter in chapters if chapter.runs_code), return_exceptions=True
-    )
+    try:
+        results = await asyncio.gather(
+            *(one(chapter) for chapter in chapters if chapter.runs_code), return_exceptions=True
+        )
+    except asyncio.CancelledError:  # Ctrl-C: that nbclient misses its kernels is no news
+        loop.set_exception_handler(lambda loop, context: None)
+        raise
     for error in results:
         if isinstance(error, BaseException) and not isinstance(error, ChapterError):
             raise error

@@ -344,6 +344,7 @@ def chapter_markdown(root: Path, draft: Draft, config: dict) -> str:
     markdown = run_pandoc(
         root, ["-f", "json", "-t", WRITER, "--wrap=none"], json.dumps(tree), draft.page.source
     )
+    markdown = markdown.replace("\xa0%", " %")  # who edits a cell sees one kind of space
     return re.sub(r"^(`{3,}) (?=\w+$)", r"\1", markdown, flags=re.M)
 
 
