@@ -212,3 +212,43 @@ def browser(small_book, built_book, bare_browser):
     """The browser when the books are built: while Playwright runs, no notebook can be executed in
     this process (and none later: so it ends with the module)."""
     return bare_browser
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open addresses in a fresh profile; whatever goes wrong in them fails the test at its end."""
+    contexts, faults = [], []
+
+    def open_(address, viewport=None, context=None, **options):
+        if context is None:
+            viewport = viewport or {"width": 1280, "height": 900}
+            context = browser.new_context(viewport=viewport, **options)
+            contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda message: message.type in ("error", "warning") and faults.append(message.text),
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        # what a page was still loading when the next one was opened is aborted, and nobody's fault
+        page.on(
+            "requestfailed",
+            lambda request: (
+                request.failure == "net::ERR_ABORTED"
+                or faults.append(f"failed: {request.url} ({request.failure})")
+            ),
+        )
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith(("file:", "data:", "http://127.0.0.1"))
+                or faults.append(f"left the machine: {request.url}")
+            ),
+        )
+        page.goto(address)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not faults

@@ -1,12 +1,7 @@
-"""The built pages: checked as files, and opened in headless Chromium from disk (and served, where
-Quarto made them)."""
+"""The built pages: checked as files, and opened in headless Chromium from disk."""
 
-import functools
-import http.server
-import itertools
 import json
 import re
-import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -17,7 +12,6 @@ from page_faults import CONTRAST, CUT_OFF, OPEN_FOLDED, SIDEWAYS, axe
 from small_book import ROOT
 
 from lab.page.qmd import Prose, list_pages, read_chapter, read_config
-from tools.build import build, find_quarto
 from tools.check_pages import check_pages, list_secrets
 
 pytest_browser = pytest.mark.browser
@@ -207,45 +201,6 @@ def folder(request):
 
 def addresses(folder):
     return [path.as_uri() for path in sorted(folder.rglob("*.html"))]
-
-
-@pytest.fixture
-def open_page(browser):
-    """Open addresses in a fresh profile; whatever goes wrong in them fails the test at its end."""
-    contexts, faults = [], []
-
-    def open_(address, viewport=DESK, context=None, **options):
-        if context is None:
-            context = browser.new_context(viewport=viewport, **options)
-            contexts.append(context)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda message: message.type in ("error", "warning") and faults.append(message.text),
-        )
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        # what a page was still loading when the next one was opened is aborted, and nobody's fault
-        page.on(
-            "requestfailed",
-            lambda request: (
-                request.failure == "net::ERR_ABORTED"
-                or faults.append(f"failed: {request.url} ({request.failure})")
-            ),
-        )
-        page.on(
-            "request",
-            lambda request: (
-                request.url.startswith(("file:", "data:", "http://127.0.0.1"))
-                or faults.append(f"left the machine: {request.url}")
-            ),
-        )
-        page.goto(address)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert not faults
 
 
 @pytest_browser
@@ -576,25 +531,3 @@ def test_a_margin_note_stands_in_the_margin_and_on_phones_in_the_text(small_book
     page.set_viewport_size(PHONE)
     note, text = page.evaluate(place)
     assert note[0] >= text[0] and note[1] <= text[1]
-
-
-@pytest_browser
-@pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
-def test_quartos_pages_open_and_can_be_read_when_served(own_small_book, open_page):
-    folder = build(own_small_book, "quarto", "reader")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        pages = [path for path in sorted(folder.rglob("*.html")) if "site_libs" not in path.parts]
-        for scheme, width in itertools.product(("light", "dark"), (1400, 768, 390)):
-            page = open_page("about:blank", {"width": width, "height": 900}, color_scheme=scheme)
-            for path in pages:
-                page.goto(
-                    f"http://127.0.0.1:{server.server_port}/{path.relative_to(folder).as_posix()}"
-                )
-                page.wait_for_load_state("networkidle")
-                page.evaluate(OPEN_FOLDED)
-                page.wait_for_timeout(300)  # what folds moves
-                faults = [page.evaluate(script) for script in (CONTRAST, SIDEWAYS, CUT_OFF)]
-                assert faults == [[], [], []], f"{path.name}, {scheme}, {width} px"
-        server.shutdown()

@@ -338,6 +338,7 @@ def test_our_pages_say_what_quartos_kept_pages_say(small_book, name):
 # ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_quarto
 def test_quarto_builds_the_same_book(own_small_book, small_book, capsys):
     folder = build(own_small_book, "quarto", "reader")
@@ -347,6 +348,7 @@ def test_quarto_builds_the_same_book(own_small_book, small_book, capsys):
         assert_same_text(page(folder, name).main, page(small_book / "_book", name).main)
 
 
+@pytest.mark.slow
 @needs_quarto
 def test_quarto_runs_again_what_changed(own_small_book):
     build(own_small_book, "quarto", "reader")
