@@ -11,6 +11,7 @@ import numpy as np
 from _common import positive, whole_number
 from lab.checks import seed_numbers
 from lab.runs import REVERSAL, RunConfig, finished_runs
+from lab.scale import few
 
 SEEDS = range(42, 47)  # five seeds an arm
 MORE_SEEDS = range(47, 62)  # fifteen more of the reference recipe
@@ -135,14 +136,14 @@ def map_configs():
 
 
 def configs_of(arm, seeds=None):
-    """The configurations of one arm, a list with one per seed (None: all that the book has). Raises
-    ValueError for an unknown arm, and as `seed_numbers`."""
+    """The configurations of one arm, a list with one per seed (None: all that the book has; at tiny
+    scale two of each arm that is compared with the reference). Raises ValueError for an unknown
+    arm, and as `seed_numbers`."""
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: it may be one of {', '.join(ARMS)}")
-    return [
-        RunConfig(seed=seed, **ARMS[arm])
-        for seed in seed_numbers(ARM_SEEDS.get(arm, SEEDS) if seeds is None else seeds)
-    ]
+    if seeds is None:
+        seeds = ARM_SEEDS.get(arm) or (SEEDS if arm == "reference" else few(SEEDS))
+    return [RunConfig(seed=seed, **ARMS[arm]) for seed in seed_numbers(seeds)]
 
 
 def half_trained():

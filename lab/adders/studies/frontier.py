@@ -376,6 +376,7 @@ class LogRatioProfile:
         nearest to the trained one, and again from where the search ended until it falls no further:
         so it does not hang on the last bits where a search stops.
         """
+        iterations = at_most(iterations, 5)
         ratios, order = np.asarray(ratios, dtype=float), np.argsort(ratios)
         losses, middle = np.empty(len(ratios)), int(np.argmin(np.abs(ratios[order] - self.trained)))
         ones = np.ones(sum(p.numel() for p in self.free.values()))
@@ -399,8 +400,8 @@ class LogRatioProfile:
                     "maxiter": iterations,
                     "maxfun": 4 * iterations,
                     "maxcor": 30,
-                    "ftol": 0,
-                    "gtol": 1e-8,
+                    "ftol": 1e-9,  # finer than any printed digit: the restart decides, not this
+                    "gtol": 1e-6,
                 },
             )
             if not found.fun < smallest * (1 - 1e-4):
