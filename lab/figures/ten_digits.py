@@ -315,7 +315,7 @@ def plot_effects(effects, means):
 
 def plot_second_passes(panels, before, mine=None):
     """Share of validation sums right during second passes, one panel per schedule, one thin line
-    per arm and seed.
+    per arm and seed, with a marker where it is lowest. Seeds differ by colour and marker.
 
     panels: {title: history with sweep, seed, step, exact}; before: {seed: share at their start};
     mine: {title: your own run's history with step and exact}, drawn thick.
@@ -323,19 +323,24 @@ def plot_second_passes(panels, before, mine=None):
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(6, 2 * len(panels)),
+        figsize=(6, 2 * len(panels) + 0.3),
         sharex=True,
         sharey=True,
         layout="constrained",
     )
     lowest = min(history["exact"].min() for history in panels.values())
+    of_seed = {}
     for ax, (title, history) in zip(np.atleast_1d(axes), panels.items()):
         for (_, seed), part in history.groupby(["sweep", "seed"]):
             i = list(before).index(seed)
-            ax.plot(
+            shares = [before[seed], *part["exact"]]
+            [of_seed[f"seed {seed}"]] = ax.plot(
                 [0, *part["step"]],
-                [before[seed], *part["exact"]],
+                shares,
                 color=COLORS[i % 5],
+                marker="os^Dv"[i % 5],
+                markevery=[int(np.argmin(shares))],
+                markersize=4.5,
                 linewidth=0.8,
                 alpha=0.6,
             )
@@ -347,4 +352,8 @@ def plot_second_passes(panels, before, mine=None):
         ax.yaxis.set_major_formatter("{x:.0%}")
     ax.set_xlabel("step of the second pass")
     ax.xaxis.set_major_formatter("{x:,.0f}")
+    names = sorted(of_seed)
+    figure.legend(
+        [of_seed[name] for name in names], names, fontsize=8, loc="outside lower center", ncols=5
+    )
     return figure
