@@ -166,11 +166,12 @@ def plot_patches(table):
     return figure
 
 
-def plot_probes(table):
+def plot_probes(table, baseline):
     """Held-out accuracy of the carry by position, a panel for each depth: dots per seed, and the
-    control task as crosses.
+    control task as crosses; dashed what needs no probe.
 
-    table: DataFrame (seed, depth, position, accuracy, control).
+    table: DataFrame (seed, depth, position, accuracy, control). baseline: share of sums that the
+    more frequent answer gets right.
     """
     depths = sorted(table["depth"].unique())
     figure, axes = plt.subplots(
@@ -201,7 +202,7 @@ def plot_probes(table):
                 markersize=4,
                 label="control task" if i == 0 else None,
             )
-        ax.axhline(0.5, color="#888888", linestyle="--", linewidth=0.8)
+        ax.axhline(baseline, color="#888888", linestyle="--", linewidth=0.8)
         ax.set_xticks(range(11), LABELS[:11])
         names = ["before layer 1", "after layer 1", "after layer 2"]
         ax.set_title(names[depth] if depth < 3 else f"depth {depth}", loc="left", fontsize=10)
