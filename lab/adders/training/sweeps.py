@@ -545,7 +545,8 @@ def finished_sweep(config, seeds, text, progress=True):
         current,
     )
     blocks = done.provenance["blocks"]
-    about = {key: blocks[0][key] for key in ("device_name", "threads", "torch", "date")}
+    about = {key: blocks[0][key] for key in ("threads", "torch", "date")}
+    about["device_name"] = " and ".join(dict.fromkeys(block["device_name"] for block in blocks))
     note_use(
         SimpleNamespace(
             name=done.path.name,
