@@ -194,6 +194,16 @@ def check_exercises(each: Found) -> None:
                 each.complain(has["line"], f"the exercise {name!r} has no {what}: {form}")
         if f"sol-{name}" not in [label for label, _ in each.labels]:
             each.complain(has["line"], f"the exercise {name!r} has no ::: {{#sol-{name}}}")
+    lines = [
+        (number, line)
+        for part in each.chapter.prose
+        for number, line in enumerate(part.text.splitlines(), part.line)
+    ]
+    minutes = sum(int(n) for _, line in lines for n in re.findall(r'^:::.* minutes="(\d+)"', line))
+    for number, line in lines:
+        for said in re.findall(r"the exercises about ([^.]+)\.", line):
+            if said != str(minutes):
+                each.complain(number, f"the exercises take {minutes} minutes, not about {said}")
 
 
 def check_claims(each: Found) -> None:

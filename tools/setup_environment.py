@@ -40,6 +40,7 @@ TORCH_CHOICES = ("cpu", "cuda", "skip")
 QUARTO_CHOICES = ("install", "skip")
 IMPORT_NAMES = {
     "pyyaml": "yaml",
+    "pillow": "PIL",
     "scikit-learn": "sklearn",
     "pypandoc_binary": "pypandoc",
     "beautifulsoup4": "bs4",

@@ -22,6 +22,7 @@ from matplotlib.cm import ScalarMappable
 
 from lab import ROOT
 from lab.find_or_make import building_chapter, used_results
+from lab.page.pictures import show_pictures
 from lab.page.printed import Printed
 from lab.page.qmd import COLOUR_SCALE, claim_id, inline_markdown, read_chapter
 
@@ -90,6 +91,7 @@ def open_chapter(name):
     if shell is not None:  # also note what is used after the last claim, figure or run
         _printed.watch(shell, on_change=_write, claimed=_note_sentences)
         shell.events.register("post_run_cell", lambda result: _write())
+        show_pictures(shell)
     _write()
 
 

@@ -164,6 +164,7 @@ ADDED = [  # (text at the end of chapter 2, message about its first line)
         r"exr-new difficulty=\"4\" minutes=\"5\"\} is not on the list",
     ),
     ("::: {#exr-new}\n:::", r"::: \{#exr-new\} is not on the list"),
+    ("Reading takes long, the exercises about an hour.", r"take \d+ minutes, not about an hour"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no starter"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no hint"),
     ('::: {#exr-new difficulty="1" minutes="5"}\nx\n:::', "the exercise 'new' has no check"),
