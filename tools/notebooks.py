@@ -43,7 +43,15 @@ EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder i
 HAS_NOTEBOOK = re.compile(r"^\d\d-")  # numbered chapters; as in tools/chapter.lua
 WRITER = "commonmark+pipe_tables+tex_math_dollars"
 CUT = "<!-- cell {} -->"
-CELL_KINDS = {"executed-cell": "code", "exercise-cell": "exercise"}  # class of a code block -> kind
+CELL_KINDS = {  # class of a code block -> kind
+    "executed-cell": "code",
+    "exercise-cell": "exercise",
+    "laboratory-cell": "laboratory",
+}
+OPEN_LABORATORY = """\
+from lab.page.laboratories import show_laboratory
+
+show_laboratory("{}")  # it opens below and runs in your browser"""
 LIST_GOES_ON = re.compile(r" +|[-*+] |\d+[.)] ")
 STARTS_CELL = re.compile(r"^<!-- cell (\w+) -->\n?", re.M)
 
@@ -94,6 +102,10 @@ class NotebookNumbering(Numbering):
         classes = element["c"][0][1]
         if "aside" in classes:
             return walk(element["c"][1], self.visit)
+        if "laboratory" in classes:
+            code = OPEN_LABORATORY.format(element["c"][0][0].removeprefix("lab-"))
+            opens = {"t": "CodeBlock", "c": [["", ["laboratory-cell"], []], code]}
+            return [*walk(element["c"][1], self.visit), opens]
         if "claim" in classes:
             return [{"t": "BlockQuote", "c": flat(walk(element["c"][1], self.visit))}]
         return super().visit_div(element)
@@ -357,6 +369,8 @@ def chapter_cells(markdown: str, parts: ChapterParts) -> list:
             cells += text_cells(text.strip(), parts.expressions)
         elif kind == "exercise":
             cells.append(new_code_cell(fenced_code(text), metadata={"tags": ["exercise"]}))
+        elif kind == "laboratory":
+            cells.append(new_code_cell(fenced_code(text)))
         else:
             cell = parts.cells[fenced_code(text).strip()]
             cells.append(new_code_cell(without_record(cell.code), metadata=cell_metadata(cell)))

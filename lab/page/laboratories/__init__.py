@@ -2,18 +2,24 @@
 
 A chapter says `::: {#lab-adder .laboratory}` and, inside, the sentence that stands there without
 JavaScript. The build writes one script a laboratory, `downloads/laboratories/adder.js`: core.js,
-the laboratory's own file, and its data. It needs no server and no network.
+the laboratory's own file, and its data. It needs no server and no network. In a notebook the same
+laboratory opens in a frame (`show_laboratory`).
 """
 
 import base64
+import html
 import json
 import os
 import re
 from pathlib import Path
 
 import numpy as np
+from IPython.display import HTML
 
-__all__ = "LABORATORIES laboratories_of model_data write_laboratories".split()
+from lab import ROOT
+
+__all__ = """LABORATORIES laboratories_of laboratory_page model_data show_laboratory
+write_laboratories""".split()
 
 HERE = Path(__file__).parent
 OPEN_EPOCHS = 6  # of the replayed run, shown before a guess: in them its loss comes to three digits
@@ -430,6 +436,15 @@ LABORATORIES = {
 }
 
 
+def _script(name):
+    """All of a laboratory's JavaScript: what they share, its own, and its data."""
+    sources = [(HERE / file).read_text(encoding="utf-8") for file in ("core.js", f"{name}.js")]
+    data = json.dumps(LABORATORIES[name](), separators=(",", ":"))
+    return "\n".join(
+        [*sources, f'bookLaboratories.start("{name}", bookLaboratories.{name}, {data});\n']
+    )
+
+
 def write_laboratories(names, folder):
     """Write the script of each laboratory into `folder`; returns their paths."""
     folder = Path(folder)
@@ -437,14 +452,38 @@ def write_laboratories(names, folder):
         folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in names:
-        sources = [(HERE / file).read_text(encoding="utf-8") for file in ("core.js", f"{name}.js")]
-        data = json.dumps(LABORATORIES[name](), separators=(",", ":"))
         path = folder / f"{name}.js"
         part = path.with_name(f".{path.name}.part")
-        text = "\n".join(
-            [*sources, f'bookLaboratories.start("{name}", bookLaboratories.{name}, {data});\n']
-        )
-        part.write_text(text, encoding="utf-8", newline="\n")
+        part.write_text(_script(name), encoding="utf-8", newline="\n")
         os.replace(part, path)
         written.append(path)
     return written
+
+
+def laboratory_page(name, script, theme="light"):
+    """A page with one laboratory and nothing else: HTML. script: the element that brings its
+    script; theme: "light" or "dark"."""
+    styles = (ROOT / "figures/theme/shared.css").read_text(encoding="utf-8")
+    return (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title>"
+        "<meta name='viewport' content='width=device-width'>"
+        f"<style>{styles} body {{ background: var(--paper); color: var(--ink); }}</style>"
+        f"<body class='quarto-{theme}'><main><div class='laboratory' id='lab-{name}'>"
+        f"<p>Without JavaScript.</p></div></main>{script}</body></html>"
+    )
+
+
+def show_laboratory(name):
+    """A laboratory for a notebook's output: a frame that holds all it needs and is as high as what
+    it shows. Raises ValueError for one that does not exist."""
+    if name not in LABORATORIES:
+        raise ValueError(f"no laboratory {name!r}: there are {', '.join(LABORATORIES)}")
+    as_high = (
+        "new ResizeObserver(() => { if (frameElement) frameElement.style.height ="
+        " `${document.documentElement.scrollHeight}px`; }).observe(document.body);"
+    )
+    page = laboratory_page(name, f"<script>{_script(name)}{as_high}</script>")
+    return HTML(
+        f'<div><iframe title="laboratory: {name}" srcdoc="{html.escape(page)}"'
+        ' style="width: 100%; height: 60em; border: 0"></iframe></div>'
+    )

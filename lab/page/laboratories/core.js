@@ -283,6 +283,11 @@ const bookLaboratories = (function () {
       element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell)))));
   }
 
+  /** Write the page's address anew; in a notebook's frame, which has none of its own, do nothing. */
+  function setAddress(address) {
+    try { history.replaceState(null, "", address); } catch (error) { if (error.name !== "SecurityError") throw error; }
+  }
+
   /** Settings of a laboratory that the address keeps: #lab-adder?a=123&b=456. */
   function settingsOf(id, defaults) {
     const [there, query] = location.hash.slice(1).split("?");
@@ -293,7 +298,7 @@ const bookLaboratories = (function () {
       keep(now) {
         const changed = Object.entries(now).filter(([name, value]) => String(value) !== String(defaults[name]));
         const query = new URLSearchParams(changed).toString();
-        history.replaceState(null, "", query ? `#${id}?${query}` : location.pathname + location.search);
+        setAddress(query ? `#${id}?${query}` : location.pathname + location.search);
       },
     };
   }
@@ -328,7 +333,7 @@ const bookLaboratories = (function () {
       build(root, data, begin);
     };
     const begin = () => {
-      history.replaceState(null, "", location.pathname + location.search);
+      setAddress(location.pathname + location.search);
       fill();
       [...root.querySelectorAll("button")].find((one) => one.textContent === "Reset").focus(); // the one that was pressed is gone
     };

@@ -5,11 +5,7 @@ import re
 
 import pytest
 
-from lab.page.laboratories import LABORATORIES, write_laboratories
-from lab.store import ROOT
-
-STYLES = (ROOT / "figures/theme/shared.css").read_text(encoding="utf-8")
-BODY = "<main><div class='laboratory' id='lab-{0}'><p>Without JavaScript.</p></div></main>"
+from lab.page.laboratories import LABORATORIES, laboratory_page, write_laboratories
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +16,7 @@ def folder(tmp_path_factory):
     for name in LABORATORIES:
         for theme in ("light", "dark"):
             (folder / f"{name}-{theme}.html").write_text(
-                f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{name}</title>"
-                "<meta name='viewport' content='width=device-width'>"
-                f"<style>{STYLES} body {{ background: var(--paper); color: var(--ink); }}</style>"
-                f"<body class='quarto-{theme}'>{BODY.format(name)}"
-                f"<script src='{name}.js'></script></body></html>",
-                encoding="utf-8",
+                laboratory_page(name, f"<script src='{name}.js'></script>", theme), encoding="utf-8"
             )
     return folder
 

@@ -12,7 +12,7 @@ from page_faults import CONTRAST, SIDEWAYS
 from _common import digits_at_chance, encode_addition, generate, get_attention_maps
 from lab.addition.replay import KEPT, model_at, replay
 from lab.experiments import runs_of
-from lab.page.laboratories import OPEN_EPOCHS
+from lab.page.laboratories import OPEN_EPOCHS, show_laboratory
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("laboratories")]
 MODEL = """([data, i, rows]) => { const model = new bookLaboratories.Transformer(
@@ -139,3 +139,33 @@ def test_after_the_guess_it_is_as_legible(opened, theme):
     assert page.evaluate(CONTRAST) == [] and page.evaluate(SIDEWAYS) == []
     box = page.locator(".laboratory")
     assert box.evaluate("(box) => box.scrollWidth - box.clientWidth") <= 0
+
+
+def test_it_opens_in_a_notebook(bare_browser, tmp_path):
+    """As an output's HTML in a page of somebody else's: built, as high as what it shows, and used
+    without a complaint, although a frame has no address to write to."""
+    output = tmp_path / "output.html"
+    output.write_text(
+        f"<!doctype html><meta charset='utf-8'><body>{show_laboratory('replay').data}",
+        encoding="utf-8",
+    )
+    page, said = bare_browser.new_page(viewport={"width": 1000, "height": 900}), []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(output.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator(".lab-title").wait_for()
+    frame.get_by_label(GUESS).fill("12")
+    frame.get_by_label(GUESS).press("Enter")
+    frame.get_by_role("button", name="Reset").click()
+    frame.locator(".lab-title").wait_for()
+    shown = page.locator("iframe").evaluate(
+        "(f) => [f.clientHeight, f.contentDocument.documentElement.scrollHeight]"
+    )
+    assert shown[0] == shown[1] and said == []
+    page.close()
+
+
+def test_only_laboratories_open_in_a_notebook():
+    with pytest.raises(ValueError, match="no laboratory 'garden': there are adder, replay"):
+        show_laboratory("garden")
