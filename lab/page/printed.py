@@ -82,14 +82,23 @@ class Printed:
             return values
 
         shell.user_expressions = user_expressions
-        shell.events.register("pre_run_cell", lambda info: self._stdout.clear())
+        shell.events.register("pre_run_cell", self._note_printed)
         shell.events.register("post_run_cell", self._after_cell)
+
+    def _note_printed(self, info):
+        """Note what the cell that begins now prints. IPython 9 puts a `write` of its own into
+        sys.stdout for every cell and takes it out again, with whatever was put in meanwhile: so
+        this is done anew before each."""
+        self._stdout.clear()
         write = sys.stdout.write
+        if getattr(write, "notes", None) is self:
+            return
 
         def noted(text):
             self._stdout.append(text)
             return write(text)
 
+        noted.notes = self
         sys.stdout.write = noted
 
     def _after_cell(self, result):

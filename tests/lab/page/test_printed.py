@@ -1,10 +1,15 @@
 """The numbers of a page: found in its text, noted while it is computed, compared in units of the
 last digit printed."""
 
+import ast
+
 import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+from small_book import ROOT
 
 from lab.page.printed import Printed, compare, numbers_in
 
@@ -83,3 +88,26 @@ def test_what_a_page_prints_is_noted(monkeypatch):
         ("claim five", "5"),
     ]
     assert len(changes) == 2
+
+
+def test_what_a_cell_of_a_kernel_prints_is_noted():
+    """In a kernel, whose shell handles standard output otherwise than a bare one: IPython 9 undoes
+    after each cell what was put into it."""
+    codes = [
+        "from lab.page.printed import Printed\nprinted = Printed()\nprinted.watch(get_ipython())",
+        'print("a half:", 0.5)',
+        'print("and")\nprint("a quarter:", 0.25)',
+        "print(printed.rows())",
+    ]
+    notebook = new_notebook(cells=[new_code_cell(code) for code in codes])
+    NotebookClient(
+        notebook, kernel_name="python3", resources={"metadata": {"path": ROOT}}
+    ).execute()
+    assert [cell.outputs[0].text for cell in notebook.cells[1:3]] == [
+        "a half: 0.5\n",
+        "and\na quarter: 0.25\n",
+    ]
+    assert ast.literal_eval(notebook.cells[3].outputs[0].text) == [
+        ('output of print("a half:", 0.5)', "0.5"),
+        ('output of print("a quarter:", 0.25)', "0.25"),
+    ]
