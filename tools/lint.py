@@ -44,6 +44,7 @@ def lint_book(root: Path = ROOT) -> list[str]:
     check_terms(found)
     for each in found:
         check_exercises(each)
+        check_minutes(each)
         check_claims(each)
         check_shares(each)
         check_syntax_tree(each)
@@ -194,6 +195,10 @@ def check_exercises(each: Found) -> None:
                 each.complain(has["line"], f"the exercise {name!r} has no {what}: {form}")
         if f"sol-{name}" not in [label for label, _ in each.labels]:
             each.complain(has["line"], f"the exercise {name!r} has no ::: {{#sol-{name}}}")
+
+
+def check_minutes(each: Found) -> None:
+    """The minutes that a chapter says its exercises take are the sum of theirs."""
     lines = [
         (number, line)
         for part in each.chapter.prose

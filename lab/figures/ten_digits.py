@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from _common import COLORS
+from lab.figures.style import MARKERS
 
 __all__ = (
     "draw_places plot_scores plot_validation plot_columns plot_by_ripple plot_found"
@@ -338,7 +339,7 @@ def plot_second_passes(panels, before, mine=None):
                 [0, *part["step"]],
                 shares,
                 color=COLORS[i % 5],
-                marker="os^Dv"[i % 5],
+                marker=MARKERS[i % 5],
                 markevery=[int(np.argmin(shares))],
                 markersize=4.5,
                 linewidth=0.8,
