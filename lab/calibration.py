@@ -7,7 +7,7 @@ sum of their confidences, as `lab.addition.censuses.Census.confidence` holds the
 import numpy as np
 import pandas as pd
 
-from _common import whole_number
+from _checks import whole_number
 from lab.stats import exact_interval
 
 __all__ = (

@@ -1,13 +1,13 @@
 """Checks that only this package needs: settings of frozen dataclasses, lists of seeds, shares.
 
-The checks of single values, one of each kind, stand at the end of `_common.py`.
+The checks of single values, one of each kind, stand in `_checks.py`.
 """
 
 import functools
 
 import numpy as np
 
-from _common import LARGEST_SEED, real_number, seed_number, whole_numbers
+from _checks import LARGEST_SEED, real_number, seed_number, whole_numbers
 
 __all__ = "share seed_numbers seeded_rng check_settings".split()
 

@@ -8,7 +8,7 @@ runs go on to the end; the runs of the other arms end 5 epochs after they have l
 
 import numpy as np
 
-from _common import positive, whole_number
+from _checks import positive, whole_number
 from lab.checks import seed_numbers
 from lab.runs import REVERSAL, RunConfig, finished_runs
 from lab.scale import few

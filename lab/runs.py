@@ -13,6 +13,17 @@ import joblib
 import pandas as pd
 import torch
 
+from _checks import (
+    not_negative,
+    or_none,
+    positive,
+    positive_whole,
+    seed_number,
+    true_or_false,
+    whole_from_zero,
+    whole_number,
+    word,
+)
 from _common import (
     DEVICE,
     DIGIT_ORDERS,
@@ -25,18 +36,9 @@ from _common import (
     make_addition_dataset,
     make_disjoint_addition_split,
     make_reversal_dataset,
-    not_negative,
-    or_none,
     own_defaults,
-    positive,
-    positive_whole,
     reversal_floor,
-    seed_number,
     train_model,
-    true_or_false,
-    whole_from_zero,
-    whole_number,
-    word,
 )
 from lab import store
 from lab.addition import other_architectures, two_tasks

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy import stats
 
-from _common import real_number, whole_number
+from _checks import real_number, whole_number
 from lab.stats import exact_interval
 
 __all__ = """

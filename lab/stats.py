@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from _common import real_number, whole_number
+from _checks import real_number, whole_number
 from lab.checks import seeded_rng
 
 __all__ = """

@@ -80,7 +80,8 @@ def write_more(root: Path) -> Path:
     """The small book with the third chapter and the glossary, under the real book's title, and
     without the rules of the theme: layout.css holds Quarto's own."""
     write_small_book(root)
-    (root / "_common.py").symlink_to(ROOT / "_common.py")
+    for name in ("_common.py", "_checks.py"):
+        (root / name).symlink_to(ROOT / name)
     for stored in (ROOT / "data").iterdir():
         if stored.is_dir():
             (root / "data" / stored.name).symlink_to(stored)

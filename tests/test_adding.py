@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn as nn
 
-from _common import VOCAB_SIZE, check_ids, positive, seeded_generator
+from _checks import check_ids, positive
+from _common import VOCAB_SIZE, seeded_generator
 from lab.checks import check_settings
 
 

@@ -10,8 +10,11 @@ from lab.store import ROOT
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in [ROOT / "_common.py", *sorted((ROOT / "lab").rglob("*.py"))]
-    + sorted((ROOT / "tools").rglob("*.py"))
+    for path in [
+        *sorted(ROOT.glob("_*.py")),
+        *sorted((ROOT / "lab").rglob("*.py")),
+        *sorted((ROOT / "tools").rglob("*.py")),
+    ]
 }
 
 
@@ -60,6 +63,7 @@ def test_no_module_imports_itself_in_a_circle():
 @pytest.mark.parametrize(
     "floor, above",
     [
+        ("_checks", ("_common", "lab", "tools")),
         ("_common", ("lab", "tools")),
         ("lab", ("tools",)),
         ("lab.stats", ("lab.store", "lab.addition", "lab.modular", "lab.adders")),

@@ -90,7 +90,7 @@ def _add(sources, name, value, todo):
     module = getattr(value, "__module__", "") or ""
     if name in IMPORTS:
         sources.imports.add(IMPORTS[name])
-    elif callable(value) and module.split(".")[0] in ("_common", "lab"):
+    elif callable(value) and module.split(".")[0] in ("_checks", "_common", "lab"):
         todo.append(value)
     elif isinstance(value, (bool, int, float, str, tuple, torch.dtype)):
         sources.constants[name] = value

@@ -13,7 +13,8 @@ import math
 import pandas as pd
 import torch
 
-from _common import own_defaults, seeded_generator, whole_number
+from _checks import whole_number
+from _common import own_defaults, seeded_generator
 from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.models.by_hand import numbers_of
 from lab.adders.ten_digits import stratified_pairs

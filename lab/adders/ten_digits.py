@@ -13,12 +13,8 @@ import random
 
 import torch
 
-from _common import (
-    one_of,
-    own_defaults,
-    seeded_generator,
-    whole_number,
-)
+from _checks import one_of, whole_number
+from _common import own_defaults, seeded_generator
 from lab.adders.formats import DIGITS, LARGEST, digits_of
 
 __all__ = """

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from _common import whole_number
+from _checks import whole_number
 from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.fragility import right_sums
 from lab.adders.ten_digits import (

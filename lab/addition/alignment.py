@@ -11,7 +11,8 @@ from itertools import combinations
 
 import numpy as np
 
-from _common import attention_weights, one_of, whole_number
+from _checks import one_of, whole_number
+from _common import attention_weights
 
 __all__ = (
     "needed_positions mean_maps alignment row_alignment uniform_alignment chance_alignments"

@@ -3,7 +3,8 @@ all sums there are."""
 
 import numpy as np
 
-from _common import DIGIT_ORDERS, one_of, whole_number
+from _checks import one_of, whole_number
+from _common import DIGIT_ORDERS
 
 __all__ = (
     "all_pairs carries full_ripple longest_chain best_guess local_views local_accuracy".split()

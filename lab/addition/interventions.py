@@ -18,16 +18,14 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from _checks import one_of, seed_number, whole_number
 from _common import (
     _addition_sequences,
     attention_weights,
     generate,
-    one_of,
     own_defaults,
     predict_answers,
-    seed_number,
     seeded_generator,
-    whole_number,
 )
 from lab import store
 from lab.addition.carries import carries

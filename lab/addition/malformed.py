@@ -4,7 +4,8 @@ its way."""
 import numpy as np
 import torch
 
-from _common import PLUS, VOCAB_SIZE, encode_addition, one_of, whole_number
+from _checks import one_of, whole_number
+from _common import PLUS, VOCAB_SIZE, encode_addition
 from lab.checks import seeded_rng
 
 __all__ = "PROMPT_KINDS make_prompts answer_with_confidence".split()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from _common import real_number
+from _checks import real_number
 from lab.checks import check_settings
 
 __all__ = "OUTCOMES Thresholds THRESHOLDS Milestones milestones outcome outcome_table".split()

@@ -9,7 +9,8 @@ counts, a convolution sees distances.
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import VOCAB_SIZE, one_of, own_defaults, whole_number
+from _checks import one_of, whole_number
+from _common import VOCAB_SIZE, own_defaults
 
 
 class _NextToken(nn.Module):

@@ -12,6 +12,7 @@ import math
 import torch
 
 import _common
+from _checks import whole_number
 from _common import (
     VOCAB,
     VOCAB_INV,
@@ -19,7 +20,6 @@ from _common import (
     make_addition_dataset,
     make_reversal_dataset,
     own_defaults,
-    whole_number,
 )
 
 VOCAB_SIZE = _common.VOCAB_SIZE + 2  # the shared vocabulary and two task tokens

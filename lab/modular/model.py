@@ -25,19 +25,18 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import (
+from _checks import (
     not_negative,
     or_none,
-    own_defaults,
     positive,
     positive_whole,
     real_number,
     seed_number,
-    seeded_generator,
     whole_from_zero,
     whole_number,
     word,
 )
+from _common import own_defaults, seeded_generator
 from lab.checks import check_settings, share
 
 __all__ = (

@@ -33,7 +33,8 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
-from _common import check_gradients, one_of, own_defaults, whole_number
+from _checks import check_gradients, one_of, whole_number
+from _common import own_defaults
 from lab import store
 from lab.find_or_make import Wanted, find_or_make, note_use, python_command
 from lab.modular.fourier import (

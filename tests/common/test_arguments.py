@@ -10,8 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from _common import (
+from _checks import (
     LARGEST_SEED,
+    one_of,
+    real_number,
+    seed_number,
+    true_or_false,
+    whole_number,
+    whole_numbers,
+)
+from _common import (
     AdditionTransformer,
     add_with_model,
     as_array,
@@ -25,19 +33,13 @@ from _common import (
     make_addition_dataset,
     make_disjoint_addition_split,
     make_reversal_dataset,
-    one_of,
     own_defaults,
     pair_overlap,
     plot_attention,
     predict_answers,
-    real_number,
-    seed_number,
     seeded_generator,
     test_addition,
     train_model,
-    true_or_false,
-    whole_number,
-    whole_numbers,
 )
 from lab import store
 from lab.adders.models.micro_adder import MicroAdderConfig

@@ -30,7 +30,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import own_defaults, true_or_false, word
+from _checks import true_or_false, word
+from _common import own_defaults
 from lab.adders.formats import DIGITS, FORMATS, digits_of
 from lab.adders.models.micro_adder import check_tokens
 from lab.checks import check_settings

@@ -17,16 +17,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import (
-    check_ids,
-    own_defaults,
-    positive_whole,
-    real_number,
-    seeded_generator,
-    true_or_false,
-    whole_from_zero,
-    word,
-)
+from _checks import check_ids, positive_whole, real_number, true_or_false, whole_from_zero, word
+from _common import own_defaults, seeded_generator
 from lab.adders.gradients.position_only import PositionOnlyParts, answer_rows, received_scale
 from lab.checks import check_settings
 

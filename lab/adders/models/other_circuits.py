@@ -23,7 +23,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import EOS, EQUALS, PLUS, own_defaults, true_or_false, whole_number
+from _checks import true_or_false, whole_number
+from _common import EOS, EQUALS, PLUS, own_defaults
 from lab.adders.formats import DIGITS
 from lab.adders.models.micro_adder import check_tokens
 from lab.checks import check_settings

@@ -20,16 +20,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import (
-    or_none,
-    own_defaults,
-    positive,
-    positive_whole,
-    real_number,
-    seed_number,
-    seeded_generator,
-    word,
-)
+from _checks import or_none, positive, positive_whole, real_number, seed_number, word
+from _common import own_defaults, seeded_generator
 from lab.adders.gradients.position_only import PositionOnlyParts, answer_rows
 from lab.adders.models.micro_adder import CONTEXT, check_tokens
 from lab.checks import check_settings

@@ -19,15 +19,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from _common import (
-    VOCAB_SIZE,
-    Attention,
-    own_defaults,
-    positive,
-    seeded_generator,
-    true_or_false,
-    word,
-)
+from _checks import positive, true_or_false, word
+from _common import VOCAB_SIZE, Attention, own_defaults, seeded_generator
 from lab.adders.models.micro_adder import check_tokens
 from lab.checks import check_settings
 

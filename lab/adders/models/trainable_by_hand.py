@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from _common import not_negative, own_defaults, seeded_generator, word
+from _checks import not_negative, word
+from _common import own_defaults, seeded_generator
 from lab.adders.models.by_hand import CHOICES, CircuitConfig
 from lab.adders.models.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig

@@ -16,7 +16,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from _common import one_of, whole_number
+from _checks import one_of, whole_number
 from lab.adders.training.recipes import FleetConfig, Recipe
 from lab.adders.training.sweeps import BOOK_FLEETS, finished_sweep, read_sweep, read_sweep_folder
 from lab.store import place_of

@@ -10,16 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from _common import (
-    EQUALS,
-    PLUS,
-    attention_weights,
-    generate,
-    own_defaults,
-    seeded_generator,
-    whole_number,
-    whole_numbers,
-)
+from _checks import whole_number, whole_numbers
+from _common import EQUALS, PLUS, attention_weights, generate, own_defaults, seeded_generator
 from lab.adders.formats import DIGITS, FORMATS, digits_of
 from lab.adders.fragility import right_sums, wrong_digits
 from lab.adders.studies.frontier import Entry

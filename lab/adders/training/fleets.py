@@ -23,12 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from _common import (
-    check_gradients,
-    own_defaults,
-    seeded_generator,
-    whole_number,
-)
+from _checks import check_gradients, whole_number
+from _common import own_defaults, seeded_generator
 from lab.adders.formats import DIGITS, FORMATS
 from lab.adders.ten_digits import (
     LCM,

@@ -8,7 +8,7 @@ import functools
 import math
 from dataclasses import dataclass
 
-from _common import (
+from _checks import (
     not_negative,
     or_none,
     positive,

@@ -27,7 +27,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from tqdm.auto import tqdm
 
-from _common import check_gradients, own_defaults, whole_number, whole_numbers
+from _checks import check_gradients, whole_number, whole_numbers
+from _common import own_defaults
 from lab import store
 from lab.adders.models.micro_adder import MICRO_ADDERS, MicroAdderConfig
 from lab.adders.models.rotary_adder import ROTARY_ADDERS, RotaryAdderConfig

@@ -113,7 +113,7 @@ def test_the_published_57_verified_and_exported(tmp_path):
         " 1806201129) == 6999999940; r = random.Random(1); pairs = [(r.randrange(10**10),"
         " r.randrange(10**10)) for _ in range(50)]; assert all(s.add(model, a, b) == a + b for a, b"
         " in pairs); print(sorted(m for m in sys.modules if m.split('.')[0] in ('lab', '_common',"
-        " 'pandas', 'matplotlib')))"
+        " '_checks', 'pandas', 'matplotlib')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True

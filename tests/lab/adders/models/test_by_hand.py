@@ -403,7 +403,7 @@ def test_exported_models_are_the_same(tmp_path, name):
         "import sys; sys.path.insert(0, '.'); import adder as s; model, about = s.build_model();"
         " assert s.add(model, 9999999999, 1) == 10**10 and s.add(model, 1234567890, 9876543210) =="
         " 11111111100; print(about['params'], sorted(m for m in sys.modules if m.split('.')[0] in"
-        " ('lab', '_common', 'pandas')))"
+        " ('lab', '_common', '_checks', 'pandas')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
