@@ -927,6 +927,9 @@ def plot_training(history, floor=None):
             "floor", (max(history["epoch"]), floor), ha="right", va="bottom", color="#444444"
         )
     upper.set(ylabel="loss (nats per target)", yscale="log")
+    upper.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+    upper.yaxis.set_major_formatter("{x:g}")
+    upper.yaxis.set_minor_formatter(plt.NullFormatter())
     for name, label, style in [
         ("train_accuracy", "training sums", "--"),
         ("accuracy", "test sums", "-"),

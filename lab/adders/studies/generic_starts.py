@@ -21,10 +21,16 @@ validation stream. What was expected of them is in data/predictions.
 import dataclasses
 import math
 
+import numpy as np
+from scipy import stats
+
+from _checks import whole_number
 from lab.adders.studies.frontier import Entry
+from lab.checks import seeded_rng
 
 __all__ = """
-    FACTORIAL GENERIC PIECES TIED cost_per_success costs_of_pieces factorial_label generic_label
+    FACTORIAL GENERIC PIECES TIED cost_per_success cost_ratio costs_of_pieces factorial_label
+    generic_label
 """.split()
 
 DESIGNS = {
@@ -66,13 +72,55 @@ def _generic(design, tries):
 def cost_per_success(sweep):
     """What a success costs, all seeds and tries paid for: (seconds, training examples), infinite
     without a success."""
-    recipe, successes = sweep.config.recipe, int(sweep.successes.sum())
-    tried = recipe.tries * recipe.try_steps if recipe.tries > 1 else 0
-    examples = int((sweep.outcomes["steps"] + tried).sum()) * recipe.batch_size
+    successes = int(sweep.successes.sum())
     return tuple(
         cost / successes if successes else math.inf
-        for cost in (float(sweep.outcomes["seconds"].sum()), examples)
+        for cost in (float(sweep.outcomes["seconds"].sum()), int(_examples(sweep).sum()))
     )
+
+
+def _examples(sweep):
+    """The training examples of each seed, those of its tries included: (seeds,)."""
+    recipe = sweep.config.recipe
+    tried = recipe.tries * recipe.try_steps if recipe.tries > 1 else 0
+    return (sweep.outcomes["steps"].to_numpy() + tried) * recipe.batch_size
+
+
+def cost_ratio(sweep, other, level=0.95, draws=20_000, seed=0):
+    """How many times the examples of `other` a success of `sweep` costs: (ratio, low, high), a
+    percentile bootstrap over seeds, which both have in common and which are drawn together.
+
+    Raises ValueError where the seeds differ or one of the two has no success.
+    """
+    if list(sweep.outcomes["seed"]) != list(other.outcomes["seed"]):
+        raise ValueError("a ratio of costs needs two sweeps with the same seeds")
+    if not (sweep.successes.any() and other.successes.any()):
+        raise ValueError("a ratio of costs needs a success in both sweeps")
+
+    def ratio(costs, wins, other_costs, other_wins, axis=-1):
+        with np.errstate(divide="ignore"):  # a draw without a success: its cost has no bound
+            cost, other_cost = (
+                spent.sum(axis=axis) / won.sum(axis=axis)
+                for spent, won in ((costs, wins), (other_costs, other_wins))
+            )
+        return cost / other_cost
+
+    samples = [
+        np.asarray(values, dtype=float)
+        for each in (sweep, other)
+        for values in (_examples(each), each.successes)
+    ]
+    interval = stats.bootstrap(
+        samples,
+        ratio,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=whole_number("draws", draws, 1),
+        confidence_level=level,
+        rng=seeded_rng(seed),
+    ).confidence_interval
+    return float(ratio(*samples)), float(interval.low), float(interval.high)
 
 
 def costs_of_pieces(sweeps):

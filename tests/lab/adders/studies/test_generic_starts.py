@@ -21,6 +21,7 @@ from lab.adders.studies.generic_starts import (
     PIECES,
     TIED,
     cost_per_success,
+    cost_ratio,
     costs_of_pieces,
     factorial_label,
 )
@@ -181,6 +182,29 @@ def test_the_cost_of_a_success_counts_failures_and_tries():
         math.inf,
         math.inf,
     )
+
+
+def test_the_ratio_of_two_costs_is_that_of_the_rates_where_all_seeds_cost_the_same():
+    """10 and 30 of 40, nested: three times the cost. Held against the bootstrap written out."""
+
+    def with_wins(label, wins):
+        right = np.where(np.arange(40) < wins, SUCCESS, 0)
+        table = {"seed": range(100, 140), "steps": 12_000, "board_right": right}
+        return Sweep(CONFIGS[label], pd.DataFrame(table), None, {}, {}, None)
+
+    few, many = with_wins("9, flat", 10), with_wins("9, flat", 30)
+    ratio, low, high = cost_ratio(few, many)
+    assert ratio == pytest.approx(3)
+    drawn = np.random.default_rng(1).integers(0, 40, (20_000, 40))
+    by_hand = np.quantile((drawn < 30).sum(1) / (drawn < 10).sum(1), [0.025, 0.975])
+    assert (low, high) == pytest.approx(by_hand, rel=0.05)
+    assert cost_ratio(many, few)[0] == pytest.approx(1 / 3)
+    dear = with_wins("9, flat, best of 64", 30)
+    assert cost_ratio(dear, many)[0] == pytest.approx((12 + 64) / 12)
+    with pytest.raises(ValueError, match="a success in both"):
+        cost_ratio(few, with_wins("9, flat", 0))
+    with pytest.raises(ValueError, match="the same seeds"):
+        cost_ratio(few, dataclasses.replace(many, outcomes=many.outcomes.assign(seed=range(40))))
 
 
 def test_what_a_piece_costs_is_a_contrast_of_eight_cells():
