@@ -367,10 +367,9 @@ def chapter_cells(markdown: str, parts: ChapterParts) -> list:
     for kind, text in zip(pieces[::2], pieces[1::2]):
         if kind == "text":
             cells += text_cells(text.strip(), parts.expressions)
-        elif kind == "exercise":
-            cells.append(new_code_cell(fenced_code(text), metadata={"tags": ["exercise"]}))
-        elif kind == "laboratory":
-            cells.append(new_code_cell(fenced_code(text)))
+        elif kind in ("exercise", "laboratory"):
+            metadata = {"tags": ["exercise"]} if kind == "exercise" else {}
+            cells.append(new_code_cell(fenced_code(text), metadata=metadata))
         else:
             cell = parts.cells[fenced_code(text).strip()]
             cells.append(new_code_cell(without_record(cell.code), metadata=cell_metadata(cell)))
