@@ -8,9 +8,8 @@ from pathlib import Path
 import yaml
 from bs4 import BeautifulSoup
 
+from lab import ROOT
 from tools.clean import made_by_builds
-
-ROOT = Path(__file__).resolve().parent.parent
 
 BIBLIOGRAPHY = """
 @inproceedings{nanda2023progress,

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lab import ROOT
 from lab.page.qmd import SourceError, read_config
 from tools.check_pages import check_pages
 from tools.environment import kernel_environment
@@ -33,7 +34,6 @@ from tools.notebooks import publish_notebooks
 from tools.pandoc_book import build_book
 from tools.pandoc_tree import BookError
 
-ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("quarto", "pandoc")
 EDITIONS = ("reader", "instructor")
 

@@ -17,9 +17,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lab import ROOT
 from lab.page.qmd import FENCE, Page, claim_id, list_pages, read_config
 
-ROOT = Path(__file__).resolve().parent.parent
 UNRESOLVED = re.compile(
     r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
     r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pypandoc
 
+from lab import ROOT
 from lab.page.qmd import (
     SourceError,
     claim_id,
@@ -28,8 +29,6 @@ from lab.page.qmd import (
 from tools.lint_list import CROSS_REFERENCE, GLOSSARY, LIST, OTHER_NODES
 from tools.lint_source import Found, SourceLinter
 from tools.shares import FLAG, shares_of, shares_table
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def lint_book(root: Path = ROOT) -> list[str]:

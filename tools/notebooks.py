@@ -25,6 +25,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from lab import ROOT
 from lab.page.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
 from tools.pandoc_book import run_pandoc
 from tools.pandoc_tree import (
@@ -38,7 +39,6 @@ from tools.pandoc_tree import (
     walk,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
 EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
 HAS_NOTEBOOK = re.compile(r"^\d\d-")  # numbered chapters; as in tools/chapter.lua
 WRITER = "commonmark+pipe_tables+tex_math_dollars"
