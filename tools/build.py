@@ -105,12 +105,9 @@ def one_build_at_a_time(root: Path):
         lock.release()
 
 
-def build(root: Path, engine: str, edition: str, output: Path | None = None) -> Path:
+def build(root: Path, engine: str, edition: str) -> Path:
     """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with
-    everything wrong.
-
-    `output` (pandoc only) is a folder to build into instead of the one that `_quarto.yml` names.
-    """
+    everything wrong."""
     complaints = lint_book(root)
     if complaints:
         raise BuildError(
@@ -121,7 +118,7 @@ def build(root: Path, engine: str, edition: str, output: Path | None = None) -> 
                 ]
             )
         )
-    output = output or root / read_config(root, edition)["project"].get("output-dir", "_book")
+    output = root / read_config(root, edition)["project"].get("output-dir", "_book")
     if engine == "quarto":
         render_with_quarto(root, edition)
     else:
