@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lab import ROOT
-from lab.page.qmd import FENCE, Page, claim_id, list_pages, read_config
+from lab.page.qmd import FENCE, Page, claim_id, closes, list_pages, read_config
 
 UNRESOLVED = re.compile(
     r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
@@ -270,7 +270,7 @@ def _mark_secret_lines(lines: list[str]):
     for number, line in enumerate(lines, start=1):
         match = FENCE.match(line)
         if fence:
-            fence = None if line.rstrip() == fence else fence
+            fence = None if closes(line, fence) else fence
         elif match:
             fence = match.group("fence")
         elif re.match(r":{3,}\s*\{", line):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.page.laboratories import LABORATORIES
-from lab.page.qmd import COLOUR_SCALE, FENCE, Cell, Chapter, Page, read_chapter
+from lab.page.qmd import COLOUR_SCALE, FENCE, Cell, Chapter, Page, closes, read_chapter
 from tools.frames import frames_after, is_frame
 from tools.lint_list import (
     CELL_OPTIONS,
@@ -125,7 +125,7 @@ class SourceLinter:
             fence = FENCE.match(text)
             if fence:
                 end = position + 1
-                while lines[end].rstrip() != fence.group("fence"):
+                while not closes(lines[end], fence.group("fence")):
                     end += 1
                 self._check_code_block(number, fence.group("info"), lines[position + 1 : end])
                 position = end + 1

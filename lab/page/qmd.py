@@ -31,6 +31,12 @@ DISPLAY_ORDER = [
 ]
 
 
+def closes(line: str, fence: str) -> bool:
+    """Does a line end the code block that `fence` has begun? It may be longer than that."""
+    text = line.rstrip()
+    return len(text) >= len(fence) and set(text) == {fence[0]}
+
+
 class SourceError(ValueError):
     """A chapter source that cannot be read; the message starts with `file:line:`."""
 
@@ -215,8 +221,7 @@ def _read_front_matter(path: Path, lines: list[str]) -> tuple[dict, int]:
 
 def _closing_fence(path: Path, lines: list[str], position: int, fence: str) -> int:
     for candidate in range(position + 1, len(lines)):
-        text = lines[candidate].rstrip()
-        if len(text) >= len(fence) and set(text) == {fence[0]}:
+        if closes(lines[candidate], fence):
             return candidate
     raise SourceError(f"{path}:{position + 1}: this code block is never closed with {fence}")
 
@@ -264,9 +269,7 @@ def _mark_code(lines: list[str]):
             yield line, True
         elif fence is not None:
             yield line, True
-            text = line.rstrip()
-            if len(text) >= len(fence) and set(text) == {fence[0]}:
-                fence = None
+            fence = None if closes(line, fence) else fence
         else:
             yield line, False
 
