@@ -149,11 +149,17 @@ def configs_of(arm, seeds=None):
     return [RunConfig(seed=seed, **ARMS[arm]) for seed in seed_numbers(seeds)]
 
 
+def half_trained_configs():
+    """The configurations of HALF_TRAINED, in order of seed."""
+    return [RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()]
+
+
 def half_trained():
     """The finished runs of HALF_TRAINED, in order of seed."""
-    return finished_runs(
-        RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()
-    )
+    return finished_runs(half_trained_configs())
+
+
+BESIDE_ARMS = {"half-trained": half_trained_configs, "map": map_configs}
 
 
 def runs_of(arm, seeds=None):
@@ -174,14 +180,10 @@ def times_to(runs, limit, level=0.999):
 
 def book_configs(arms=None):
     """Every configuration the book shows, without repetition, the most needed first; or only those
-    of `arms`, which may name arms, "half-trained" and "map"."""
-    others = {
-        "half-trained": [
-            RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()
-        ],
-        "map": map_configs(),
-    }
+    of `arms`, which may be of ARMS and BESIDE_ARMS."""
     configs = [
-        config for arm in arms or [*ARMS, *others] for config in others.get(arm) or configs_of(arm)
+        config
+        for arm in arms or [*ARMS, *BESIDE_ARMS]
+        for config in (BESIDE_ARMS[arm]() if arm in BESIDE_ARMS else configs_of(arm))
     ]
     return list(dict.fromkeys(configs))
