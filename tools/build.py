@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lab import ROOT
-from lab.page.qmd import SourceError, read_config
+from lab.page.qmd import EDITIONS, SourceError, profile_of, read_config
 from tools.check_pages import check_pages
 from tools.environment import kernel_environment
 from tools.execute import ChapterError
@@ -35,7 +35,6 @@ from tools.pandoc_book import build_book
 from tools.pandoc_tree import BookError
 
 ENGINES = ("quarto", "pandoc")
-EDITIONS = ("reader", "instructor")
 
 
 SYSTEM_SAYS_NO = {
@@ -160,7 +159,7 @@ def render_with_quarto(root: Path, edition: str) -> None:
         environment = {
             **kernel_environment(profile),
             "QUARTO_PYTHON": sys.executable,
-            "QUARTO_PROFILE": "" if edition == "reader" else edition,
+            "QUARTO_PROFILE": profile_of(edition),
         }
         with subprocess.Popen(
             [find_quarto(), "render"],
@@ -214,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.time()
     try:
         engine, edition = choose_engine(options.engine), choose_edition(options.edition)
-        os.environ["QUARTO_PROFILE"] = edition if edition != "reader" else ""
+        os.environ["QUARTO_PROFILE"] = profile_of(edition)
         print(f"building the {edition} edition with {engine}", flush=True)
         with one_build_at_a_time(ROOT):
             output = build(ROOT, engine, edition)

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lab import ROOT
-from lab.page.qmd import FENCE, Page, claim_id, closes, list_pages, read_config
+from lab.page.qmd import EDITIONS, FENCE, Page, claim_id, closes, list_pages, read_config
 
 UNRESOLVED = re.compile(
     r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
@@ -290,7 +290,7 @@ def main() -> int:
         prog="python -m tools.check_pages", description="Check the built pages."
     )
     parser.add_argument("folder", nargs="?", default="_book", help="default: _book")
-    parser.add_argument("--edition", choices=("reader", "instructor"), default="reader")
+    parser.add_argument("--edition", choices=EDITIONS, default="reader")
     options = parser.parse_args()
     folder = (ROOT / options.folder).resolve()
     if not folder.is_dir():

@@ -26,7 +26,16 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lab import ROOT
-from lab.page.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
+from lab.page.qmd import (
+    CLAIM,
+    EDITIONS,
+    Cell,
+    Prose,
+    list_pages,
+    profile_of,
+    read_chapter,
+    read_config,
+)
 from tools.pandoc_book import run_pandoc
 from tools.pandoc_tree import (
     BookError,
@@ -39,7 +48,7 @@ from tools.pandoc_tree import (
     walk,
 )
 
-EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
+FOLDERS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
 HAS_NOTEBOOK = re.compile(r"^\d\d-")  # numbered chapters; as in tools/chapter.lua
 WRITER = "commonmark+pipe_tables+tex_math_dollars"
 CUT = "<!-- cell {} -->"
@@ -308,7 +317,7 @@ def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
             ["-f", "markdown", "-t", "json", *filters],
             part.markdown,
             draft.page.source,
-            {"QUARTO_PROFILE": edition if edition == "instructor" else ""},
+            {"QUARTO_PROFILE": profile_of(edition)},
         )
         draft.tree = json.loads(tree)
         NotebookNumbering(draft, edition).apply()
@@ -535,16 +544,14 @@ def set_aside(path: Path, yours: Path, why: str) -> None:
     print(f"{why}: what was there is now {yours.name}/{place.name}")
 
 
-def write_notebooks(
-    root: Path = ROOT, folder: Path | None = None, editions=tuple(EDITIONS)
-) -> list[Path]:
+def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=EDITIONS) -> list[Path]:
     """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their
     paths."""
     folder = folder or root / "notebooks"
     written = []
     for edition in editions:
         for stem, notebook in make_notebooks(root, edition).items():
-            path = folder / EDITIONS[edition] / f"{stem}.ipynb"
+            path = folder / FOLDERS[edition] / f"{stem}.ipynb"
             if keep_readers_work(path, notebook, folder / "yours"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f".{path.name}.part")
@@ -560,7 +567,7 @@ def publish_notebooks(root: Path, folder: Path, edition: str) -> None:
     """The notebooks that the pages of `edition` link, made anew in `folder`: what a reader did in
     his own is not published."""
     shutil.rmtree(folder, ignore_errors=True)
-    write_notebooks(root, folder, list(EDITIONS) if edition == "instructor" else [edition])
+    write_notebooks(root, folder, EDITIONS if edition == "instructor" else [edition])
 
 
 def main() -> None:

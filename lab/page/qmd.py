@@ -20,6 +20,7 @@ CLAIM = re.compile(
     r"^(?P<colons>:{3,}) *\{\.claim #(?P<id>clm-[a-z0-9-]+)\} *\n(?P<text>.*?)^(?P=colons) *$",
     re.MULTILINE | re.DOTALL,
 )
+EDITIONS = ("reader", "instructor")
 COLOUR_SCALE = "colour-scale"  # the class of a cell whose figure has colours that stand for numbers
 DISPLAY_ORDER = [
     "text/html",
@@ -289,6 +290,12 @@ class Page:
     @property
     def output(self) -> str:
         return self.source.removesuffix(".qmd") + ".html"
+
+
+def profile_of(edition: str) -> str:
+    """What QUARTO_PROFILE says for an edition: nothing for the readers', which needs no
+    `_quarto-reader.yml`."""
+    return "" if edition == "reader" else edition
 
 
 def read_config(root: Path, edition: str = "reader") -> dict:
