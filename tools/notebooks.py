@@ -308,13 +308,11 @@ def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
     config = read_config(root, edition)
     drafts = [Draft(page, read_chapter(root / page.source)) for page in list_pages(root, config)]
     parts = [ChapterParts(draft) for draft in drafts]
-    lua_filter = root / "tools" / "chapter.lua"
-    filters = ["--lua-filter", lua_filter] if lua_filter.exists() else []
 
     def read(draft, part):
         tree = run_pandoc(
             root,
-            ["-f", "markdown", "-t", "json", *filters],
+            ["-f", "markdown", "-t", "json", "--lua-filter", root / "tools/chapter.lua"],
             part.markdown,
             draft.page.source,
             {"QUARTO_PROFILE": profile_of(edition)},
