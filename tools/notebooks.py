@@ -120,13 +120,9 @@ class NotebookNumbering(Numbering):
         return super().visit_div(element)
 
     def float(self, identifier: str, blocks: list) -> dict:
-        if not blocks or blocks[-1]["t"] not in ("Para", "Plain"):
-            raise BookError(
-                f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the"
-                " caption"
-            )
+        said = self.caption_of(identifier, blocks)
         label = self.label(identifier, self.next_number(identifier[:3]))
-        caption = paragraph([strong([string(f"{label}.")]), {"t": "Space"}, *blocks[-1]["c"]])
+        caption = paragraph([strong([string(f"{label}.")]), {"t": "Space"}, *said])
         body = walk(blocks[:-1], self.visit)
         return group([caption, *body] if identifier.startswith("tbl-") else [*body, caption])
 
