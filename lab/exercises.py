@@ -25,6 +25,7 @@ import torch
 import yaml
 
 import _common
+from lab import ROOT
 
 __all__ = [
     "Exercise",
@@ -37,8 +38,6 @@ __all__ = [
     "number",
     "read_exercises",
 ]
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 # --------------------------------------------------------------------------------------------------

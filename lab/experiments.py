@@ -64,12 +64,15 @@ ARMS = {
     # trained live, chapter 3
     "two digits, live": LIVE_SETTINGS,
 }
+# What an arm has at every scale; the others, which are compared with the reference, have SEEDS, at
+# tiny scale two of them.
 ARM_SEEDS = {
+    "reference": SEEDS,
     "reference, until learned": MORE_SEEDS,
     "reference, followed to the end": [47],
     "reversal, until learned": range(47, 52),
     "two digits, live": range(42, 62),
-}  # SEEDS for all others
+}
 
 # Arms of which the book keeps the histories and not the weights: no page looks into these models.
 HISTORY_ONLY = (
@@ -136,21 +139,27 @@ def map_configs():
 
 
 def configs_of(arm, seeds=None):
-    """The configurations of one arm, a list with one per seed (None: all that the book has; at tiny
-    scale two of each arm that is compared with the reference). Raises ValueError for an unknown
-    arm, and as `seed_numbers`."""
+    """The configurations of one arm, a list with one per seed (None: all that the book has, at tiny
+    scale two where ARM_SEEDS says nothing). Raises ValueError for an unknown arm, and as
+    `seed_numbers`."""
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: it may be one of {', '.join(ARMS)}")
     if seeds is None:
-        seeds = ARM_SEEDS.get(arm) or (SEEDS if arm == "reference" else few(SEEDS))
+        seeds = ARM_SEEDS[arm] if arm in ARM_SEEDS else few(SEEDS)
     return [RunConfig(seed=seed, **ARMS[arm]) for seed in seed_numbers(seeds)]
+
+
+def half_trained_configs():
+    """The configurations of HALF_TRAINED, in order of seed."""
+    return [RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()]
 
 
 def half_trained():
     """The finished runs of HALF_TRAINED, in order of seed."""
-    return finished_runs(
-        RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()
-    )
+    return finished_runs(half_trained_configs())
+
+
+BESIDE_ARMS = {"half-trained": half_trained_configs, "map": map_configs}
 
 
 def runs_of(arm, seeds=None):
@@ -171,14 +180,10 @@ def times_to(runs, limit, level=0.999):
 
 def book_configs(arms=None):
     """Every configuration the book shows, without repetition, the most needed first; or only those
-    of `arms`, which may name arms, "half-trained" and "map"."""
-    others = {
-        "half-trained": [
-            RunConfig(seed=seed, stop_at=epoch) for seed, epoch in HALF_TRAINED.items()
-        ],
-        "map": map_configs(),
-    }
+    of `arms`, which may be of ARMS and BESIDE_ARMS."""
     configs = [
-        config for arm in arms or [*ARMS, *others] for config in others.get(arm) or configs_of(arm)
+        config
+        for arm in arms or [*ARMS, *BESIDE_ARMS]
+        for config in (BESIDE_ARMS[arm]() if arm in BESIDE_ARMS else configs_of(arm))
     ]
     return list(dict.fromkeys(configs))

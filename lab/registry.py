@@ -24,7 +24,7 @@ from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from lab.adders.training import sweeps
 from lab.addition import censuses, interventions, replay
-from lab.experiments import ARMS, HISTORY_ONLY, book_configs, runs_of
+from lab.experiments import ARMS, BESIDE_ARMS, HISTORY_ONLY, book_configs, runs_of
 from lab.modular import runs as modular
 from lab.runs import TINY, finished_run, train_and_store
 from lab.scale import at_most, few, scale
@@ -43,7 +43,6 @@ FOLDERS = {  # kind: (the book's folder, the reader's)
     "fleets": (sweeps.BOOK_FLEETS, sweeps.YOUR_FLEETS),
     "trajectories": (store.BOOK_TRAJECTORIES, store.YOUR_TRAJECTORIES),
 }
-MORE_THAN_RUNS = ("half-trained", "map")  # arms of book_configs beside ARMS
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def experiments():
             "runs",
             functools.partial(_arm_results, arm),
         )
-        for arm in (*ARMS, *MORE_THAN_RUNS)
+        for arm in (*ARMS, *BESIDE_ARMS)
     ]
     needed = tuple(each.name for each in addition)
     measured = [

@@ -25,6 +25,7 @@ os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # before torch: workers side by side with more threads each wait for each other
 
+DESK = {"width": 1280, "height": 900}  # the window in which pages open
 BROWSERS = [
     "chromium",
     "chromium-browser",
@@ -216,13 +217,13 @@ def browser(small_book, built_book, bare_browser):
 
 @pytest.fixture
 def open_page(browser):
-    """Open addresses in a fresh profile; whatever goes wrong in them fails the test at its end."""
+    """Open addresses in a fresh profile and a window of a desk's size, unless told another;
+    whatever goes wrong in them fails the test at its end."""
     contexts, faults = [], []
 
     def open_(address, viewport=None, context=None, **options):
         if context is None:
-            viewport = viewport or {"width": 1280, "height": 900}
-            context = browser.new_context(viewport=viewport, **options)
+            context = browser.new_context(viewport=viewport or DESK, **options)
             contexts.append(context)
         page = context.new_page()
         page.on(

@@ -8,9 +8,8 @@ from pathlib import Path
 import yaml
 from bs4 import BeautifulSoup
 
+from lab import ROOT
 from tools.clean import made_by_builds
-
-ROOT = Path(__file__).resolve().parent.parent
 
 BIBLIOGRAPHY = """
 @inproceedings{nanda2023progress,
@@ -364,10 +363,10 @@ def chapters_run(capsys):
     return re.findall(r"^running (\S+)", capsys.readouterr().out, re.MULTILINE)
 
 
-def build_quietly(root, capsys, edition="reader"):
+def build_quietly(root, capsys):
     """Build; returns the chapters that were executed."""
     from tools.build import build
 
     capsys.readouterr()
-    build(root, "pandoc", edition)
+    build(root, "pandoc", "reader")
     return chapters_run(capsys)

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lab.page.qmd import SourceError, read_config
+from lab import ROOT
+from lab.page.qmd import EDITIONS, SourceError, profile_of, read_config
 from tools.check_pages import check_pages
 from tools.environment import kernel_environment
 from tools.execute import ChapterError
@@ -33,9 +34,7 @@ from tools.notebooks import publish_notebooks
 from tools.pandoc_book import build_book
 from tools.pandoc_tree import BookError
 
-ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("quarto", "pandoc")
-EDITIONS = ("reader", "instructor")
 
 
 SYSTEM_SAYS_NO = {
@@ -105,12 +104,9 @@ def one_build_at_a_time(root: Path):
         lock.release()
 
 
-def build(root: Path, engine: str, edition: str, output: Path | None = None) -> Path:
+def build(root: Path, engine: str, edition: str) -> Path:
     """Build `edition` with `engine`; returns the folder of the pages. Raises BuildError with
-    everything wrong.
-
-    `output` (pandoc only) is a folder to build into instead of the one that `_quarto.yml` names.
-    """
+    everything wrong."""
     complaints = lint_book(root)
     if complaints:
         raise BuildError(
@@ -121,7 +117,7 @@ def build(root: Path, engine: str, edition: str, output: Path | None = None) -> 
                 ]
             )
         )
-    output = output or root / read_config(root, edition)["project"].get("output-dir", "_book")
+    output = root / read_config(root, edition)["project"].get("output-dir", "_book")
     if engine == "quarto":
         render_with_quarto(root, edition)
     else:
@@ -163,7 +159,7 @@ def render_with_quarto(root: Path, edition: str) -> None:
         environment = {
             **kernel_environment(profile),
             "QUARTO_PYTHON": sys.executable,
-            "QUARTO_PROFILE": "" if edition == "reader" else edition,
+            "QUARTO_PROFILE": profile_of(edition),
         }
         with subprocess.Popen(
             [find_quarto(), "render"],
@@ -217,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.time()
     try:
         engine, edition = choose_engine(options.engine), choose_edition(options.edition)
-        os.environ["QUARTO_PROFILE"] = edition if edition != "reader" else ""
+        os.environ["QUARTO_PROFILE"] = profile_of(edition)
         print(f"building the {edition} edition with {engine}", flush=True)
         with one_build_at_a_time(ROOT):
             output = build(ROOT, engine, edition)

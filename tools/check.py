@@ -13,11 +13,10 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+from lab import ROOT
 from tools import setup_environment as setup
 
-ROOT = Path(__file__).resolve().parent.parent
 NEEDED_SPACE = 2 * 10**9  # bytes: pages, figures and caches of both editions take a tenth of it
 FONT = "DejaVu Sans"  # matplotlib brings it; without it figures have other widths
 

@@ -17,9 +17,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from lab.page.qmd import FENCE, Page, claim_id, list_pages, read_config
+from lab import ROOT
+from lab.page.qmd import EDITIONS, FENCE, Page, claim_id, closes, list_pages, read_config
 
-ROOT = Path(__file__).resolve().parent.parent
 UNRESOLVED = re.compile(
     r"\?(fig|tbl|eq|sec|exr|sol|@)-?\w*|\?\?|(?<![\w.])@(fig|tbl|eq|sec|exr|sol)-\w+|\{#\w+-[\w-]+\}"
     r"|`?\{python\}|\bnp\.(?:int|float|bool|str)\w*\(|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}"
@@ -270,7 +270,7 @@ def _mark_secret_lines(lines: list[str]):
     for number, line in enumerate(lines, start=1):
         match = FENCE.match(line)
         if fence:
-            fence = None if line.rstrip() == fence else fence
+            fence = None if closes(line, fence) else fence
         elif match:
             fence = match.group("fence")
         elif re.match(r":{3,}\s*\{", line):
@@ -290,7 +290,7 @@ def main() -> int:
         prog="python -m tools.check_pages", description="Check the built pages."
     )
     parser.add_argument("folder", nargs="?", default="_book", help="default: _book")
-    parser.add_argument("--edition", choices=("reader", "instructor"), default="reader")
+    parser.add_argument("--edition", choices=EDITIONS, default="reader")
     options = parser.parse_args()
     folder = (ROOT / options.folder).resolve()
     if not folder.is_dir():

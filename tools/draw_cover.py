@@ -4,15 +4,14 @@ figures/theme/cover.png."""
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import yaml
 
 from _common import digits_at_chance
+from lab import ROOT
 from lab.experiments import runs_of
 
-ROOT = Path(__file__).resolve().parent.parent
 COVER = ROOT / "figures/theme/cover.png"
 PAPER, INK, SOFT, LINE = "#15161a", "#dddbd5", "#a4a39d", "#8dbdec"
 

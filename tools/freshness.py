@@ -120,14 +120,14 @@ def why_stale(root: Path, result: Result) -> str | None:
     return None
 
 
-def drop_stale_results(root: Path, report=print) -> list[str]:
+def drop_stale_results(root: Path) -> list[str]:
     """Remove every stale result, of either engine; returns the stems of the chapters that will run
     again."""
     dropped = []
     for result in list_results(root):
         reason = why_stale(root, result)
         if reason:
-            report(f"{result.stem} runs again: {reason}")
+            print(f"{result.stem} runs again: {reason}")
             result.file.unlink()
             result.snapshot.unlink(missing_ok=True)
             dropped.append(result.stem)

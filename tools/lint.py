@@ -2,9 +2,9 @@
 
 `--shares` prints how much of its work each chapter shows (tools/shares.py).
 
-The chapters use a closed list of Markdown constructs (LIST in tools/lint_source.py, which reads one
-source). Every complaint is `file:line: what is wrong, what is allowed`. Labels, references, links,
-exercises, claims and words of the glossary are held against the whole book here.
+The chapters use a closed list of Markdown constructs (tools/lint_list.py); tools/lint_source.py
+reads one source. Every complaint is `file:line: what is wrong, what is allowed`. Labels,
+references, links, exercises, claims and words of the glossary are held against the whole book here.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pypandoc
 
+from lab import ROOT
 from lab.page.qmd import (
     SourceError,
     claim_id,
@@ -25,10 +26,9 @@ from lab.page.qmd import (
     read_chapter,
     read_config,
 )
-from tools.lint_source import CROSS_REFERENCE, GLOSSARY, LIST, OTHER_NODES, Found, SourceLinter
+from tools.lint_list import CROSS_REFERENCE, GLOSSARY, LIST, OTHER_NODES
+from tools.lint_source import Found, SourceLinter
 from tools.shares import FLAG, shares_of, shares_table
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def lint_book(root: Path = ROOT) -> list[str]:

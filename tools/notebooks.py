@@ -25,7 +25,17 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lab.page.qmd import CLAIM, Cell, Prose, list_pages, read_chapter, read_config
+from lab import ROOT
+from lab.page.qmd import (
+    CLAIM,
+    EDITIONS,
+    Cell,
+    Prose,
+    list_pages,
+    profile_of,
+    read_chapter,
+    read_config,
+)
 from tools.pandoc_book import run_pandoc
 from tools.pandoc_tree import (
     BookError,
@@ -38,8 +48,7 @@ from tools.pandoc_tree import (
     walk,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-EDITIONS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
+FOLDERS = {"reader": ".", "instructor": "solutions"}  # edition -> its folder in notebooks/
 HAS_NOTEBOOK = re.compile(r"^\d\d-")  # numbered chapters; as in tools/chapter.lua
 WRITER = "commonmark+pipe_tables+tex_math_dollars"
 CUT = "<!-- cell {} -->"
@@ -111,13 +120,9 @@ class NotebookNumbering(Numbering):
         return super().visit_div(element)
 
     def float(self, identifier: str, blocks: list) -> dict:
-        if not blocks or blocks[-1]["t"] not in ("Para", "Plain"):
-            raise BookError(
-                f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the"
-                " caption"
-            )
+        said = self.caption_of(identifier, blocks)
         label = self.label(identifier, self.next_number(identifier[:3]))
-        caption = paragraph([strong([string(f"{label}.")]), {"t": "Space"}, *blocks[-1]["c"]])
+        caption = paragraph([strong([string(f"{label}.")]), {"t": "Space"}, *said])
         body = walk(blocks[:-1], self.visit)
         return group([caption, *body] if identifier.startswith("tbl-") else [*body, caption])
 
@@ -299,16 +304,14 @@ def read_drafts(root: Path, edition: str) -> list[tuple[Draft, ChapterParts]]:
     config = read_config(root, edition)
     drafts = [Draft(page, read_chapter(root / page.source)) for page in list_pages(root, config)]
     parts = [ChapterParts(draft) for draft in drafts]
-    lua_filter = root / "tools" / "chapter.lua"
-    filters = ["--lua-filter", lua_filter] if lua_filter.exists() else []
 
     def read(draft, part):
         tree = run_pandoc(
             root,
-            ["-f", "markdown", "-t", "json", *filters],
+            ["-f", "markdown", "-t", "json", "--lua-filter", root / "tools/chapter.lua"],
             part.markdown,
             draft.page.source,
-            {"QUARTO_PROFILE": edition if edition == "instructor" else ""},
+            {"QUARTO_PROFILE": profile_of(edition)},
         )
         draft.tree = json.loads(tree)
         NotebookNumbering(draft, edition).apply()
@@ -367,10 +370,9 @@ def chapter_cells(markdown: str, parts: ChapterParts) -> list:
     for kind, text in zip(pieces[::2], pieces[1::2]):
         if kind == "text":
             cells += text_cells(text.strip(), parts.expressions)
-        elif kind == "exercise":
-            cells.append(new_code_cell(fenced_code(text), metadata={"tags": ["exercise"]}))
-        elif kind == "laboratory":
-            cells.append(new_code_cell(fenced_code(text)))
+        elif kind in ("exercise", "laboratory"):
+            metadata = {"tags": ["exercise"]} if kind == "exercise" else {}
+            cells.append(new_code_cell(fenced_code(text), metadata=metadata))
         else:
             cell = parts.cells[fenced_code(text).strip()]
             cells.append(new_code_cell(without_record(cell.code), metadata=cell_metadata(cell)))
@@ -536,16 +538,14 @@ def set_aside(path: Path, yours: Path, why: str) -> None:
     print(f"{why}: what was there is now {yours.name}/{place.name}")
 
 
-def write_notebooks(
-    root: Path = ROOT, folder: Path | None = None, editions=tuple(EDITIONS)
-) -> list[Path]:
+def write_notebooks(root: Path = ROOT, folder: Path | None = None, editions=EDITIONS) -> list[Path]:
     """Write the notebooks of the editions into `folder` (default `root`/notebooks); returns their
     paths."""
     folder = folder or root / "notebooks"
     written = []
     for edition in editions:
         for stem, notebook in make_notebooks(root, edition).items():
-            path = folder / EDITIONS[edition] / f"{stem}.ipynb"
+            path = folder / FOLDERS[edition] / f"{stem}.ipynb"
             if keep_readers_work(path, notebook, folder / "yours"):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 part = path.with_name(f".{path.name}.part")
@@ -561,7 +561,7 @@ def publish_notebooks(root: Path, folder: Path, edition: str) -> None:
     """The notebooks that the pages of `edition` link, made anew in `folder`: what a reader did in
     his own is not published."""
     shutil.rmtree(folder, ignore_errors=True)
-    write_notebooks(root, folder, list(EDITIONS) if edition == "instructor" else [edition])
+    write_notebooks(root, folder, EDITIONS if edition == "instructor" else [edition])
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import pypandoc
 from bs4 import BeautifulSoup
 
-from lab.page.qmd import Cell, choose_display, list_pages, read_chapter, read_config
+from lab.page.qmd import Cell, choose_display, list_pages, profile_of, read_chapter, read_config
 from tools.execute import (
     ChapterError,
     execute_chapters,
@@ -66,7 +66,7 @@ def build_book(root: Path, edition: str, output: Path) -> None:
                 ],
                 text,
                 draft.page.source,
-                {"QUARTO_PROFILE": "instructor" if edition == "instructor" else ""},
+                {"QUARTO_PROFILE": profile_of(edition)},
             )
             draft.tree = json.loads(draft.tree)
             Numbering(draft, edition).apply()

@@ -179,20 +179,23 @@ class Numbering:
         element["c"][1] = [None, []]
         return [self.float(identifier, [element, *caption])]
 
-    def float(self, identifier: str, blocks: list) -> dict:
-        """A numbered figure or table; the last block is its caption. Table captions stand above,
-        figures' below."""
-        kind = identifier[:3]
+    def caption_of(self, identifier: str, blocks: list) -> list:
+        """The inlines of a figure's or table's caption, its last block."""
         if not blocks or blocks[-1]["t"] not in ("Para", "Plain"):
             raise BookError(
                 f"{self.draft.page.source}: {identifier} has no caption: its last paragraph is the"
                 " caption"
             )
+        return blocks[-1]["c"]
+
+    def float(self, identifier: str, blocks: list) -> dict:
+        """A numbered figure or table. Table captions stand above, figures' below."""
+        kind, said = identifier[:3], self.caption_of(identifier, blocks)
         text = self.label(identifier, self.next_number(kind))
         content = walk(blocks[:-1], self.visit)
         caption = [
             raw("<figcaption>"),
-            {"t": "Plain", "c": [string(f"{text}: "), *blocks[-1]["c"]]},
+            {"t": "Plain", "c": [string(f"{text}: "), *said]},
             raw("</figcaption>"),
         ]
         body = [*caption, *content] if kind == "tbl" else [*content, *caption]

@@ -5,12 +5,11 @@ requirements change.
 
 Two environment variables choose:
     BOOK_TORCH   cpu | cuda | skip   which PyTorch (default: CUDA where nvidia-smi finds a card, on
-                 macOS the usual
-                                     build, else a CPU build: the usual Linux build brings gigabytes
-                                     of CUDA libraries)
+                                     macOS the usual build, else a CPU build: the usual Linux build
+                                     brings gigabytes of CUDA libraries)
     BOOK_QUARTO  install | skip      whether to try `pip install quarto-cli` where there is no
-                 Quarto (default: install);
-                                     without Quarto the book is built by pandoc
+                                     Quarto (default: install); without Quarto the book is built by
+                                     pandoc
 """
 
 import argparse

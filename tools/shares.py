@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lab.page.qmd import FENCE, INLINE_EXPRESSION, Cell, Chapter
+from lab.page.qmd import FENCE, INLINE_EXPRESSION, Cell, Chapter, closes
 
 WIDTH = 88  # characters of code that a page shows without scrolling sideways
 LONGEST_INLINE = 60  # characters of an inline expression that is still a name or one short call
@@ -78,7 +78,7 @@ def count_words(chapter: Chapter) -> int:
     for line in "\n".join(prose.text for prose in chapter.prose).split("\n"):
         match = FENCE.match(line)
         if fence:
-            fence = None if line.rstrip() == fence else fence
+            fence = None if closes(line, fence) else fence
         elif match:
             fence = match["fence"]
         elif re.match(r":{3,} *\{", line):

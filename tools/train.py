@@ -69,7 +69,10 @@ def read_options(arguments=None):
     )
     parser.add_argument("--folder", type=Path, help="keep results in FOLDER/<kind>, not in data")
     parser.add_argument("--scale", choices=("book", "tiny"), default="book", help="tiny: rehearse")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.scale == "tiny" and (options.list or options.index):
+        parser.error("--list and --index tell of what the book holds: they have no tiny scale")
+    return options
 
 
 def settings_of(texts):

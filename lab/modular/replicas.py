@@ -130,13 +130,10 @@ def early_measures(runs, epoch):
     """
     rows = []
     for run in runs:
-        [at] = (
-            np.flatnonzero(run.history["epoch"] == epoch)[:1]
-            if (run.history["epoch"] == epoch).any()
-            else [None]
-        )
-        if at is None:
+        measured = np.flatnonzero(run.history["epoch"] == epoch)
+        if not len(measured):
             raise ValueError(f"run {run.name} was not measured at epoch {epoch}")
+        at = measured[0]
         row = run.history.iloc[at]
         rows.append(
             {

@@ -20,6 +20,7 @@ CLAIM = re.compile(
     r"^(?P<colons>:{3,}) *\{\.claim #(?P<id>clm-[a-z0-9-]+)\} *\n(?P<text>.*?)^(?P=colons) *$",
     re.MULTILINE | re.DOTALL,
 )
+EDITIONS = ("reader", "instructor")
 COLOUR_SCALE = "colour-scale"  # the class of a cell whose figure has colours that stand for numbers
 DISPLAY_ORDER = [
     "text/html",
@@ -29,6 +30,12 @@ DISPLAY_ORDER = [
     "image/jpeg",
     "text/plain",
 ]
+
+
+def closes(line: str, fence: str) -> bool:
+    """Does a line end the code block that `fence` has begun? It may be longer than that."""
+    text = line.rstrip()
+    return len(text) >= len(fence) and set(text) == {fence[0]}
 
 
 class SourceError(ValueError):
@@ -215,8 +222,7 @@ def _read_front_matter(path: Path, lines: list[str]) -> tuple[dict, int]:
 
 def _closing_fence(path: Path, lines: list[str], position: int, fence: str) -> int:
     for candidate in range(position + 1, len(lines)):
-        text = lines[candidate].rstrip()
-        if len(text) >= len(fence) and set(text) == {fence[0]}:
+        if closes(lines[candidate], fence):
             return candidate
     raise SourceError(f"{path}:{position + 1}: this code block is never closed with {fence}")
 
@@ -264,9 +270,7 @@ def _mark_code(lines: list[str]):
             yield line, True
         elif fence is not None:
             yield line, True
-            text = line.rstrip()
-            if len(text) >= len(fence) and set(text) == {fence[0]}:
-                fence = None
+            fence = None if closes(line, fence) else fence
         else:
             yield line, False
 
@@ -286,6 +290,12 @@ class Page:
     @property
     def output(self) -> str:
         return self.source.removesuffix(".qmd") + ".html"
+
+
+def profile_of(edition: str) -> str:
+    """What QUARTO_PROFILE says for an edition: nothing for the readers', which needs no
+    `_quarto-reader.yml`."""
+    return "" if edition == "reader" else edition
 
 
 def read_config(root: Path, edition: str = "reader") -> dict:

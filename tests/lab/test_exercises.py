@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab import ROOT
 from lab.exercises import (
     Judge,
     Verdict,
@@ -24,7 +25,6 @@ from lab.exercises import (
     read_exercises,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
 
 CHAPTER = """# A chapter {#sec-a}

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import quarto_pages
@@ -13,12 +12,12 @@ import yaml
 from bs4 import BeautifulSoup
 from small_book import change, page, words
 
+from lab import ROOT
 from lab.page.qmd import list_pages, read_config
 from tools import build as build_module
 from tools.build import build, find_quarto
 from tools.pandoc_book import build_book
 
-ROOT = Path(__file__).resolve().parents[2]
 needs_quarto = pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
 
 # -- The same as Quarto: its own output of the same source, kept in tests/data

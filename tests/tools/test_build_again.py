@@ -4,17 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from nbclient.exceptions import DeadKernelError
 from small_book import build_quietly, change, chapters_run, page, words
 
+from lab import ROOT
 from tools import execute
 from tools.build import BuildError, build
 from tools.freshness import drop_stale_results, list_results
-
-ROOT = Path(__file__).resolve().parents[2]
 
 BOTH = ["chapters/01-first.qmd", "chapters/02-second.qmd"]
 APPENDIX = ["chapters/how-computed.qmd"]  # never frozen

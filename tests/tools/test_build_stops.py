@@ -5,15 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from small_book import change
 
+from lab import ROOT
 from tools import build as build_module
 from tools.build import BuildError, build, choose_edition, choose_engine
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow

@@ -16,10 +16,10 @@ import nbformat
 import pytest
 from filelock import FileLock
 
+from lab import ROOT
 from tools import build, execute, serve
 from tools.environment import kernel_environment, pip_environment, program_environment
 
-ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = {
     "PYTHONSTARTUP": "/nowhere/start.py",
     "PYTHONHOME": "/nowhere",

@@ -247,6 +247,7 @@ ACCEPTED = [
     "> A quotation.",
     "Mail to someone@example.org.",
     "```text\n<br> @nobody {{< x >}}\n```",
+    "```text\n<br>\n````\n\nA fence may close longer than it opened.",
     "A [link](https://example.org) and [a section](01-first.qmd#sec-label).",
     "**Bold**, *italic*, x^2^, H~2~O.",
     "$$\n\\begin{aligned}\na &= b @ c \\\\\n&< d\n\\end{aligned}\n$$ {#eq-long}\n\nSee @eq-long.",

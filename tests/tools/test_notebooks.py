@@ -6,7 +6,6 @@ import copy
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -14,6 +13,7 @@ from nbformat.v4 import new_code_cell
 from notebook_along import code_of, is_own, solutions_of
 from small_book import write_small_book
 
+from lab import ROOT
 from lab.exercises import read_exercises
 from lab.page.qmd import read_chapter
 from tools.execute import run_notebook
@@ -26,7 +26,6 @@ from tools.notebooks import (
     write_notebooks,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 EXERCISES = read_exercises(ROOT)
 WHOLE_NOTEBOOKS = ["02-the-pieces", "04-learning-curves"]  # every day
 CHAPTERS = sorted({exercise.path.stem for exercise in EXERCISES.values()})

@@ -1,16 +1,9 @@
 """The figures of the chapter on attention maps: what must be on them."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from lab.figures.attention import draw_edge, plot_answer_rows
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def test_an_edge_is_one_line_of_as_many_as_the_row_can_see():

@@ -1,6 +1,5 @@
 """The figure that opens chapter 5 shows what it is given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from _common import EDGE_CASES
@@ -14,4 +13,3 @@ def test_the_population_has_a_star_for_each_case_and_a_dot_for_each_draw():
     assert len(dots.get_xdata()) == 200 and 0 <= dots.get_xydata().min() <= 999
     again = draw_population(EDGE_CASES, n=200, seed=7).axes[0].lines[0]
     assert np.array_equal(dots.get_xydata(), again.get_xydata())
-    plt.close("all")

@@ -1,18 +1,9 @@
 """The diagrams of chapters 10 and 11 show what they are given."""
 
-import matplotlib.pyplot as plt
-import pytest
-
 from lab.adders.models.by_hand import hand_set, worked_sum
 from lab.adders.models.rotary_adder import ROTARY_ADDERS
 from lab.figures.circuits import draw_column, draw_prompt
 from lab.figures.frontier import draw_wave
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(ax):

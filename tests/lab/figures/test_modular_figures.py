@@ -2,18 +2,11 @@
 
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from lab.figures.modular import draw_dials, plot_grok_live
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("a, b", [(7, 6), (2, 3), (10, 10)])

@@ -1,6 +1,5 @@
 """The figures of chapter 2 show what they are given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -14,12 +13,6 @@ from lab.figures.pieces import (
     plot_mask,
     plot_softmax,
 )
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_softmax_curves_pass_through_known_points():

@@ -1,17 +1,9 @@
 """The figures of chapter 1 show what they are given."""
 
-import matplotlib.pyplot as plt
-import pytest
 from matplotlib.colors import to_hex
 
 from _common import COLORS
 from lab.figures.problem import draw_circle, draw_targets, plot_rows
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(figure):

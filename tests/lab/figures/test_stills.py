@@ -1,6 +1,5 @@
 """What stands in the place of a laboratory shows what the laboratory would."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -19,12 +18,6 @@ from lab.figures.problem import plot_right_digits
 from lab.figures.training import plot_opened
 from lab.modular.runs import runs_of_arm
 from lab.stats import exact_interval
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def test_a_rule_has_a_point_for_each_column_ones_last():

@@ -1,16 +1,8 @@
 """The figures of chapter 9 show what they are given."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
-import pytest
 
 from lab.figures.ten_digits import draw_places, plot_fixed, plot_second_passes
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_places_and_digits_of_a_sum():

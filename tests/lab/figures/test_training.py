@@ -1,20 +1,12 @@
 """The figures of chapter 3 show what they are given."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import pytest
 
 from _common import AdditionTransformer, digits_at_chance, learning_rate_at
 from lab.experiments import LIVE
 from lab.figures.training import draw_model, plot_descents, plot_live, plot_schedule
 from lab.runs import Run
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(figure):
