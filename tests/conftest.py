@@ -15,11 +15,11 @@ PATTERN = int(os.environ.get("BOOK_DISTURBANCE") or 0)  # the seed of how arithm
 IN_KERNELS = f"""
 import sys
 sys.path.append({str(ROOT / "tests")!r})
-import disturbed, notebook_along
+import disturbed, notebook_apart
 disturbed.disturb(("11-weights-by-hand", "by-hand-details"), {PATTERN})
-notebook_along.stand_apart()
+notebook_apart.stand_apart()
 sys.path.remove({str(ROOT / "tests")!r})
-del sys, disturbed, notebook_along
+del sys, disturbed, notebook_apart
 """
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
