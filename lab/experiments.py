@@ -64,15 +64,20 @@ ARMS = {
     # trained live, chapter 3
     "two digits, live": LIVE_SETTINGS,
 }
-# What an arm has at every scale; the others, which are compared with the reference, have SEEDS, at
-# tiny scale two of them.
+# The seeds of an arm, where they are not SEEDS. At tiny scale an arm has the first two of these,
+# but for those that pages go through one by one.
 ARM_SEEDS = {
-    "reference": SEEDS,
     "reference, until learned": MORE_SEEDS,
     "reference, followed to the end": [47],
     "reversal, until learned": range(47, 52),
     "two digits, live": range(42, 62),
 }
+WHOLE_AT_TINY = (
+    "reference",
+    "reference, until learned",
+    "reference, followed to the end",
+    "reversal, until learned",
+)
 
 # Arms of which the book keeps the histories and not the weights: no page looks into these models.
 HISTORY_ONLY = (
@@ -140,12 +145,13 @@ def map_configs():
 
 def configs_of(arm, seeds=None):
     """The configurations of one arm, a list with one per seed (None: all that the book has, at tiny
-    scale two where ARM_SEEDS says nothing). Raises ValueError for an unknown arm, and as
-    `seed_numbers`."""
+    scale two of them unless the arm is in WHOLE_AT_TINY). Raises ValueError for an unknown arm, and
+    as `seed_numbers`."""
     if arm not in ARMS:
         raise ValueError(f"unknown arm {arm!r}: it may be one of {', '.join(ARMS)}")
     if seeds is None:
-        seeds = ARM_SEEDS[arm] if arm in ARM_SEEDS else few(SEEDS)
+        seeds = ARM_SEEDS.get(arm, SEEDS)
+        seeds = seeds if arm in WHOLE_AT_TINY else few(seeds)
     return [RunConfig(seed=seed, **ARMS[arm]) for seed in seed_numbers(seeds)]
 
 
