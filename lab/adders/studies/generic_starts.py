@@ -88,14 +88,13 @@ def _examples(sweep):
 
 def cost_ratio(sweep, other, level=0.95, draws=20_000, seed=0):
     """How many times the examples of `other` a success of `sweep` costs: (ratio, low, high), a
-    percentile bootstrap over seeds, which both have in common and which are drawn together.
-
-    Raises ValueError where the seeds differ or one of the two has no success.
+    percentile bootstrap over seeds, which both have in common and which are drawn together; no
+    numbers (NaN) where one of the two has no success. Raises ValueError where the seeds differ.
     """
     if list(sweep.outcomes["seed"]) != list(other.outcomes["seed"]):
         raise ValueError("a ratio of costs needs two sweeps with the same seeds")
     if not (sweep.successes.any() and other.successes.any()):
-        raise ValueError("a ratio of costs needs a success in both sweeps")
+        return math.nan, math.nan, math.nan
 
     def ratio(costs, wins, other_costs, other_wins, axis=-1):
         with np.errstate(divide="ignore"):  # a draw without a success: its cost has no bound
