@@ -1,8 +1,8 @@
 // The adder, opened: a stored model writes a sum; look into one digit of it, change something, see what becomes of it.
 bookLaboratories.adder = function (root, data, reset) {
   "use strict";
-  const { COLUMNS, PLACES, Transformer, argmax, chance, choice, element, exactInterval, field, hide, inSlices, nCarries, percent, sequence,
-    settingsOf, softmax, table } = bookLaboratories;
+  const { COLUMNS, PLACES, Transformer, argmax, chance, choice, element, exactInterval, field, hide, inSlices, nCarries, percent, say,
+    sequence, settingsOf, softmax, table } = bookLaboratories;
   const N_SUMS = 300;
   const models = data.models.map((each) => new Transformer({ ...each, config: data.config, tensors: data.tensors }));
   const symbol = (token) => data.symbols[token];
@@ -33,6 +33,7 @@ bookLaboratories.adder = function (root, data, reset) {
   };
   const said = element("p", { className: "said", role: "status" });
   const [answer, inside, experiment] = [element("div"), element("div"), element("div")];
+  const effect = element("p", { className: "said", role: "status" });
   const many = element("p", { className: "said", role: "status" });
   const progress = element("progress", { max: N_SUMS, value: 0, hidden: true, "aria-label": "Sums done" });
   const run = element("button", { type: "button" }, `The same on ${N_SUMS} sums`);
@@ -60,8 +61,8 @@ bookLaboratories.adder = function (root, data, reset) {
     const { tokens, sure } = model.write(right.slice(0, 8), 5);
     const written = tokens.slice(0, 4).map(symbol).reverse().join("");
     const isRight = tokens.every((token, k) => token === right[8 + k]);
-    said.textContent = `${a} + ${b}: the model writes ${written.replace(/^0(?=\d)/, "")}, which is ` +
-      (isRight ? "right." : `wrong; the sum is ${a + b}.`);
+    say(said, `${a} + ${b}: the model writes ${written.replace(/^0(?=\d)/, "")}, which is ` +
+      (isRight ? "right." : `wrong; the sum is ${a + b}.`));
     answer.replaceChildren(table("What it writes, one token after the other, ones first.",
       ["column", "written", "probability", "right?"],
       tokens.map((token, k) => [COLUMNS[k] || "end", symbol(token), percent(sure[k], 2),
@@ -90,10 +91,18 @@ bookLaboratories.adder = function (root, data, reset) {
   }
 
   function showExperiment(model, a, b, row) {
-    if (controls.change.value === "nothing") return experiment.replaceChildren();
+    if (controls.change.value === "nothing") {
+      say(effect, "");
+      return experiment.replaceChildren();
+    }
     const tokens = sequence(a, b, data.tokens).slice(0, 12);
     const [before, after] = [{}, changes(model, row)].map((each) => softmax(model.forward(tokens, each).logits[row]));
     const right = sequence(a, b, data.tokens)[row + 1];
+    const all = sequence(a, b, data.tokens);
+    const each = COLUMNS.map((name, k) => [name, argmax(model.forward(tokens, changes(model, 7 + k)).logits[7 + k]), all[8 + k]]);
+    say(effect, `With the change the ${COLUMNS[row - 7]} digit is ${symbol(argmax(after))} (${percent(Math.max(...after))}), ` +
+      `${argmax(after) === right ? "right" : "wrong"}; without it ${symbol(argmax(before))}. All four, each after right digits: ` +
+      `${each.map(([name, token, wanted]) => `${name} ${symbol(token)}${token === wanted ? "" : ", wrong"}`).join("; ")}.`);
     return experiment.replaceChildren(table(`The ${COLUMNS[row - 7]} digit, before and after the change (right: ${symbol(right)}).`,
       ["model", "likeliest", "its probability", "probability of the right digit"],
       [["as it is", before], ["changed", after]].map(([name, p]) =>
@@ -143,7 +152,7 @@ bookLaboratories.adder = function (root, data, reset) {
     const share = (k, n = done) => `${k} of ${n} (${exactInterval(k, n).map((p) => percent(p)).join(" to ")})`;
     const book = stored(value("column"), carries);
     if (done) {
-      many.textContent = `With ${carries} ${carries === 1 ? "carry" : "carries"}, the ${COLUMNS[row - 7]} digit is right in ` +
+      many.textContent = (done < N_SUMS ? `Stopped after ${done} of ${N_SUMS} sums. ` : "") + `With ${carries} ${carries === 1 ? "carry" : "carries"}, the ${COLUMNS[row - 7]} digit is right in ` +
         `${share(before)} of the sums as the model is, and in ${share(after)} after the change. ` +
         (book ? `The book's own figure for this cut, in chapter 6: ${share(...book)}. ` : "") + "The intervals are exact, 95 %.";
     }
@@ -151,7 +160,9 @@ bookLaboratories.adder = function (root, data, reset) {
 
   for (const control of Object.values(controls)) {
     control.addEventListener("change", show);
-    if (control.type === "number") control.addEventListener("input", show);
+    if (control.type !== "number") continue;
+    control.addEventListener("input", show);
+    control.addEventListener("change", () => { control.value = Math.min(999, Math.max(0, Math.round(control.value) || 0)); });
   }
   run.addEventListener("click", runMany);
   stop.addEventListener("click", () => { running += 1; });
@@ -165,7 +176,7 @@ bookLaboratories.adder = function (root, data, reset) {
     said, answer,
     element("div", { className: "fields" }, field("Open the digit in column", controls.column)), inside,
     element("div", { className: "fields" }, field("Change", controls.change), fields.layer, fields.key, fields.a2, fields.b2),
-    experiment,
+    effect, experiment,
     element("div", { className: "fields" }, field("Sums with", controls.carries), run, stop, progress), many,
     element("p", { className: "lab-note" }, data.note));
   show();

@@ -68,25 +68,31 @@ bookLaboratories.census = function (root, data, reset) {
     return { estimate, low: Math.max(0, estimate - half), high: Math.min(1, estimate + half) };
   }
 
-  function show() {
+  /** latest: the sample just drawn alone, which is told first. */
+  function show(latest) {
     const { rate } = populations[controls.model.value];
     const holds = samples.filter(({ low, high }) => low <= rate && rate <= high).length;
     const lucky = samples.filter(({ estimate }) => estimate === 0).length;
     const mean = samples.reduce((sum, each) => sum + each.estimate, 0) / samples.length;
     const several = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
+    const told = latest ? `This sample: ${percent(latest.estimate, 3)}, ${percent(latest.low, 3)} to ${percent(latest.high, 3)}; it ` +
+      `${latest.low <= rate && rate <= latest.high ? "contains" : "misses"} the truth. In all: ` : "";
     said.textContent = samples.length
-      ? `${several(samples.length, "sample")}. The mean estimate is ${percent(mean, 3)}; the census says ${percent(rate, 3)}. ` +
+      ? `${told}${several(samples.length, "sample")}. The mean estimate is ${percent(mean, 3)}; the census says ${percent(rate, 3)}. ` +
         `${several(holds, "interval")} of ${samples.length.toLocaleString("en")} ${holds === 1 ? "contains" : "contain"} the truth ` +
         `(${percent(holds / samples.length)}). ${several(lucky, "sample")} showed no error at all.`
       : `The census says that ${percent(rate, 3)} of all sums are wrong. Draw a sample and see what it says.`;
     const shown = samples.slice(-KEPT);
+    const lengths = shown.map(({ low, high }) => high - low).sort((one, two) => one - two);
     const right = Math.max(1e-5, rate * 2, ...shown.map(({ high }) => high)) * 1.05;
     const x = (share) => 10 + ((WIDTH - 20) * share) / right;
     const y = (i) => 12 + (i * (HEIGHT - 44)) / KEPT;
     const line = (x1, y1, x2, y2, name) => drawing("line", { x1, y1, x2, y2, class: name });
     const text = (share, anchor) => label(x(share), HEIGHT - 8, percent(share, right < 0.01 ? 3 : 1), anchor);
     picture.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
-      "aria-label": `The last ${shown.length} intervals, one line each, and the rate of the census as a vertical line.` },
+      "aria-label": `The last ${shown.length} intervals, one line each, and the rate of the census as a vertical line.` + (shown.length
+        ? ` ${shown.filter(({ low, high }) => rate < low || high < rate).length} of them miss it, ${lengths.filter((each) => each === 0).length} ` +
+          `have no length, and the median length is ${percent(lengths[Math.floor(lengths.length / 2)], 3)}.` : "") },
     ...shown.flatMap(({ estimate, low, high }, i) => {
       const name = low <= rate && rate <= high ? "holds" : "misses";
       const mark = name === "holds" ? drawing("circle", { cx: x(estimate), cy: y(i), r: 2, class: name })
@@ -103,10 +109,12 @@ bookLaboratories.census = function (root, data, reset) {
     const mine = (running += 1);
     progress.max = n;
     progress.hidden = stop.hidden = n === 1;
+    if (n > 1) hide(many, stop); // so that it is not pressed twice
     await inSlices(n, () => samples.push(draw()), (i) => { progress.value = i; }, () => running !== mine);
     progress.hidden = true;
+    many.hidden = false;
     hide(stop, many);
-    show();
+    show(n === 1 ? samples.at(-1) : null);
   }
 
   function anew() {

@@ -2,7 +2,7 @@
 // frequencies.
 bookLaboratories.circle = function (root, data, reset) {
   "use strict";
-  const { button, bytes, choice, drawing, element, field, halves, hide, inSlices, percent, settingsOf } = bookLaboratories;
+  const { button, bytes, choice, drawing, element, field, halves, hide, inSlices, percent, say, settingsOf } = bookLaboratories;
   const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
   const [E, K] = [D / H, (p - 1) / 2];
   const settings = settingsOf(root.id, { epoch: data.epochs.at(-1), start: 0, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
@@ -132,7 +132,7 @@ bookLaboratories.circle = function (root, data, reset) {
   const named = (epoch) => `epoch ${epoch.toLocaleString("en")}`;
   const epoch = element("input", { type: "range", min: 0, max: tables.length - 1, step: 1, value: 0 });
   epoch.value = Math.max(0, data.epochs.indexOf(Number(settings.epoch)));
-  const where = element("output");
+  const where = element("output", { "aria-hidden": "true" }); // the slider says it too
   const start = choice(others.map((each, i) => [i, each.name]), settings.start);
   const k = choice(Array.from({ length: K }, (_, i) => [i + 1, i + 1]), settings.k);
   const mode = choice([["remove", "remove these"], ["keep", "keep only these"]], settings.mode);
@@ -174,8 +174,8 @@ bookLaboratories.circle = function (root, data, reset) {
     const ended = other.ended < data.epochs[i] ? `, ended in ${named(other.ended)}` : "";
     where.textContent = named(data.epochs[i]);
     epoch.setAttribute("aria-valuetext", where.textContent);
-    said.textContent = `In ${where.textContent} frequency ${k.value} has ${percent(shares[k.value - 1])} of the embedding of ${data.name}, ` +
-      `and ${percent(theirs[k.value - 1])} of that of ${other.name}${ended}.`;
+    say(said, `In ${where.textContent} frequency ${k.value} has ${percent(shares[k.value - 1])} of the embedding of ${data.name}, ` +
+      `and ${percent(theirs[k.value - 1])} of that of ${other.name}${ended}.`);
     pictures.replaceChildren(
       picture(data.name, shares, `the ${p} numbers in the plane of frequency ${k.value}`, circle(tables[i], Number(k.value)), Number(k.value)),
       picture(other.name + ended, theirs, `its numbers at its end, the only time that is stored, in the plane of its largest frequency, ${other.k}`,
@@ -188,18 +188,26 @@ bookLaboratories.circle = function (root, data, reset) {
     result.textContent = "";
     if (!network) {
       const made = new Network(data.weights);
+      result.textContent = `Asking all ${(p * p).toLocaleString("en")} pairs …`;
       stop.hidden = progress.hidden = false;
+      hide(ask, stop); // so that it is not pressed twice
       const done = await inSlices(p * p, (i) => made.pair(Math.floor(i / p), i % p), (i) => { progress.value = i; }, () => running !== mine);
       progress.hidden = true;
+      ask.hidden = false;
       hide(stop, ask);
       if (done < p * p) { result.textContent = `Stopped after ${done.toLocaleString("en")} pairs: no answer.`; return; }
       network = made;
     }
-    const right = network.right(mode.value, chosen());
-    result.textContent = `${mode.value === "keep" ? "With only" : "Without"} ${chosen().join(", ") || "any"}: ${right.toLocaleString("en")} of ` +
+    const [which, keeps] = [chosen(), mode.value === "keep"];
+    const right = network.right(mode.value, which);
+    const none = keeps ? "With none kept" : "With none removed";
+    const outside = frequencies.value.split(/[\s,;]+/).filter((each) => each && !which.includes(Number(each)));
+    result.textContent = (which.length ? `${keeps ? "With only" : "Without"} ${which.join(", ")}` : none) +
+      `${outside.length ? ` (${outside.join(", ")}: no frequency from 1 to ${K})` : ""}: ${right.toLocaleString("en")} of ` +
       `${(p * p).toLocaleString("en")} pairs are right (${percent(right / p ** 2)}).`;
   }
 
+  frequencies.addEventListener("keydown", (event) => { if (event.key === "Enter") ask.click(); });
   epoch.addEventListener("input", show);
   start.addEventListener("change", show);
   k.addEventListener("change", show);
@@ -209,7 +217,7 @@ bookLaboratories.circle = function (root, data, reset) {
   root.append(
     element("p", { className: "lab-title" }, "Laboratory: the circle"),
     element("div", { className: "fields" }, at, field("Beside it", start), field("Plane of frequency", k), button("Reset", reset)), said, pictures,
-    element("div", { className: "fields" }, field("In the trained network's logits", mode), field("Frequencies", frequencies),
+    element("div", { className: "fields" }, field("In the trained network's logits", mode), field(`Frequencies, 1 to ${K}`, frequencies),
       ask, stop, progress), result,
     element("p", { className: "lab-note" }, `Above: shares of the frequencies 1 to ${K}; below: the numbers 0 to ${p - 1} in one plane. ` +
       `Removed or kept are waves of a + b, and the constant stays. ${data.note}`));

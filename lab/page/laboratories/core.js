@@ -310,6 +310,11 @@ const bookLaboratories = (function () {
     if (had) next.focus();
   }
 
+  /** Words into a live region, which reads them out: only where they are others than before. */
+  function say(region, words) {
+    if (region.textContent !== words) region.textContent = words;
+  }
+
   /** Call step(i) for i = 0 ... n - 1 in short slices, so that the page stays alive; ends early when stopped() is true. */
   function inSlices(n, step, progress, stopped) {
     return new Promise((resolve) => {
@@ -345,6 +350,7 @@ const bookLaboratories = (function () {
 
   return {
     COLUMNS, PLACES, Transformer, add, argmax, binomialBelow, button, bytes, chance, choice, drawing, element, exactInterval,
-    field, gelu, halves, hide, inSlices, label, linear, nCarries, percent, place, sequence, settingsOf, softmax, start, table,
+    field, gelu, halves, hide, inSlices, label, linear, nCarries, percent, place, say, sequence, settingsOf, softmax, start,
+    table,
   };
 })();

@@ -1,7 +1,8 @@
 // Eight, nine and fifty-seven numbers: each number of a small adder under a slider, and the training of the eight in the page.
 bookLaboratories.eight = function (root, data, reset) {
   "use strict";
-  const { argmax, button, chance, choice, drawing, element, field, gelu, hide, inSlices, label, place, settingsOf, softmax, table } = bookLaboratories;
+  const { argmax, button, chance, choice, drawing, element, field, gelu, hide, inSlices, label, place, say, settingsOf, softmax, table } =
+    bookLaboratories;
   const [WINDOW, ROWS, FIRST_ROW] = [data.window, 11, 22];
   const [WIDTH, HEIGHT] = [440, 200];
   const settings = settingsOf(root.id, { preset: 0, seed: data.seeds[0], numbers: "" });
@@ -269,6 +270,7 @@ bookLaboratories.eight = function (root, data, reset) {
   sliders.className = "fields";
   accuracy.className = "pair";
   const said = element("p", { className: "said", role: "status" });
+  const news = element("p", { className: "said", role: "status" });
   const trained = element("p", { className: "said", role: "status" });
   const progress = element("progress", { max: recipe.steps, value: 0, hidden: true, "aria-label": "Training steps done" });
   const stop = button("Stop", () => { running += 1; });
@@ -279,13 +281,14 @@ bookLaboratories.eight = function (root, data, reset) {
   const preset = () => data.presets[presets.value];
 
   const design = () => data.designs[w.length];
+  const groupOf = (i) => design().groups.flatMap(([name, n]) => Array(n).fill(`${name}, `))[i] || "";
 
   function showSliders() {
     const { names, groups, ranges } = design();
     const made = names.map((name, i) => {
       const [low, high] = [Math.min(ranges[i][0], w[i]), Math.max(ranges[i][1], w[i])];
       const slider = element("input", { type: "range", min: low, max: high, step: "any", value: w[i] });
-      const value = element("output", {}, w[i].toPrecision(4));
+      const value = element("output", { "aria-hidden": "true" }, w[i].toPrecision(4));
       slider.setAttribute("aria-valuetext", w[i].toPrecision(4));
       slider.addEventListener("input", () => {
         w[i] = Number(slider.value);
@@ -293,8 +296,10 @@ bookLaboratories.eight = function (root, data, reset) {
         slider.setAttribute("aria-valuetext", value.textContent);
         running += 1;
         interval.replaceChildren();
+        say(news, "");
         show();
       });
+      if (groups.length) slider.setAttribute("aria-label", groupOf(i) + name);
       const made = field(name, slider);
       made.append(value);
       return made;
@@ -341,7 +346,7 @@ bookLaboratories.eight = function (root, data, reset) {
     const found = strata.map(({ ripple, sums }) => ({ ripple, wrong: wrongDigits(w, sums) }));
     const right = (rows) => rows.filter((each) => !each.includes(true)).length;
     const all = found.flatMap(({ wrong }) => wrong);
-    said.textContent = `${right(all)} of ${all.length} sums are right; ${all.length / found.length} of them have each longest ripple, 0 to 9.`;
+    say(said, `${right(all)} of ${all.length} sums are right (${all.length / found.length} sums for each longest ripple, 0 to 9).`);
     accuracy.replaceChildren(
       table("Sums right, by the longest ripple: how many columns a carry passes through.", ["ripple", "right"],
         found.map(({ ripple, wrong }) => [ripple, `${right(wrong)} of ${wrong.length}`])),
@@ -356,6 +361,7 @@ bookLaboratories.eight = function (root, data, reset) {
     running += 1;
     w = [...numbers];
     interval.replaceChildren();
+    say(news, "");
     showSliders();
     show();
   }
@@ -363,22 +369,26 @@ bookLaboratories.eight = function (root, data, reset) {
   async function showIntervals() {
     const mine = (running += 1);
     if (!adds(w, demanding)) {
-      interval.replaceChildren(element("p", {}, `As it stands it does not add all of ${demanding.length} demanding sums, so there is nothing to break.`));
+      interval.replaceChildren();
+      say(news, `As it stands it does not add all of ${demanding.length} demanding sums, so there is nothing to break.`);
       return;
     }
-    const { names, groups } = design();
-    const group = (i) => groups.flatMap(([name, n]) => Array(n).fill(`${name}, `))[i] || "";
+    const { names } = design();
     const ends = [];
     interval.replaceChildren(looked);
+    say(news, `Looking how far each of ${names.length} numbers may move …`);
     await inSlices(names.length, (i) => ends.push(passingInterval(w, i, demanding)), (i) => { looked.value = i / names.length; },
       () => running !== mine);
     if (running !== mine) return;
     const same = w.every((value, i) => value === preset().numbers[i]);
+    const room = ends.map(([low, high], i) => (high - low) / Math.abs(w[i] || 1));
+    const least = room.indexOf(Math.min(...room));
     const shown = (value) => (Number.isFinite(value) ? value.toPrecision(4) : "no bound found");
+    say(news, `Done. For its size ${groupOf(least)}${names[least]} may move least: ${ends[least].map(shown).join(" to ")}.`);
     interval.replaceChildren(table(`How far each number may move alone before one of ${demanding.length} demanding sums breaks.`,
       ["number", "from", "to", "the book's figures"], names.map((name, i) => {
         const book = same && preset().intervals ? preset().intervals[i].map((end) => shown(end ?? Infinity)).join(" to ") : "–";
-        return [group(i) + name, ...ends[i].map(shown), book];
+        return [groupOf(i) + name, ...ends[i].map(shown), book];
       })));
   }
 
@@ -420,12 +430,15 @@ bookLaboratories.eight = function (root, data, reset) {
     const draw = stream(chance(number));
     let [since, loss] = [null, 0];
     stop.hidden = progress.hidden = false;
+    hide(begin, stop); // so that it is not pressed twice
+    say(trained, `Training from seed ${number}, ${recipe.steps.toLocaleString("en")} steps …`);
     const sums = strata.flatMap((each) => each.sums);
     const done = await inSlices(recipe.steps, () => {
       loss = training.learn(Array.from({ length: recipe.batch_size }, draw));
       if (training.step % recipe.evaluate_every === 0) since = adds(training.w, sums) ? since ?? training.step : null;
     }, (i) => { progress.value = i; }, () => running !== mine);
     progress.hidden = true;
+    begin.hidden = false;
     hide(stop, begin);
     w = [...training.w];
     showSliders();
@@ -434,7 +447,8 @@ bookLaboratories.eight = function (root, data, reset) {
     const fate = stopped ? "censored" : since === null ? "did not" : "learned";
     if (done) runs.push({ kind: kind.value, step: fate === "learned" ? since : done, fate });
     trained.textContent = `Seed ${number}, ${done.toLocaleString("en")} steps, last loss ${loss.toPrecision(3)}: ` +
-      (since === null ? `not all of ${sums.length} sums right${stopped ? " so far" : ""}.`
+      (since === null && stopped && adds(w, sums) ? `all ${sums.length} sums right now, between two looks (one every ${recipe.evaluate_every.toLocaleString("en")} steps).`
+        : since === null ? `not all of ${sums.length} sums right${stopped ? " so far" : ""}.`
         : `all ${sums.length} sums right from step ${since.toLocaleString("en")} on.`) +
       (stopped ? " You stopped it, so it is censored here: neither a success nor a failure." : "");
     showCurve();
@@ -446,7 +460,7 @@ bookLaboratories.eight = function (root, data, reset) {
     element("p", { className: "lab-title" }, "Laboratory: eight, nine and fifty-seven numbers"),
     element("div", { className: "fields" }, field("Numbers from", presets), button("Reset", reset)),
     sliders, said, wave, legend, accuracy,
-    element("div", { className: "fields" }, button("How far may each number move?", showIntervals)), interval,
+    element("div", { className: "fields" }, button("How far may each number move?", showIntervals)), news, interval,
     element("div", { className: "fields" }, field("Train the eight from", kind), field(`Your seed, ${data.seeds[0]} to ${data.seeds[1]}`, seed),
       begin, stop, progress), trained, curve,
     element("p", { className: "lab-note" },

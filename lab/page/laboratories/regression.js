@@ -1,7 +1,7 @@
 // What would a regression do? The fitted rules of chapter 1 on a sum of the reader's, and what each pays for it.
 bookLaboratories.regression = function (root, data, reset) {
   "use strict";
-  const { argmax, button, bytes, chance, choice, element, field, linear, place, sequence, settingsOf, softmax, table } = bookLaboratories;
+  const { argmax, button, bytes, chance, choice, element, field, linear, place, say, sequence, settingsOf, softmax, table } = bookLaboratories;
   const NAMES = ["hundreds", "tens", "ones"];
   const decoded = (rule) => ({ ...rule, weights: new Float64Array(bytes(rule.weights).buffer) });
   const [straightSum, straightDigits] = [data.sum, data.digits].map(decoded);
@@ -57,8 +57,10 @@ bookLaboratories.regression = function (root, data, reset) {
   const start = [number(settings.a), number(settings.b)];
   const sliders = start.flatMap((n) => [2, 1, 0].map((k) =>
     element("input", { type: "range", min: 0, max: 9, step: 1, value: place(n, k) })));
-  const shown = sliders.map(() => element("output", {}, ""));
+  const shown = sliders.map(() => element("output", { "aria-hidden": "true" }, ""));
   const guess = choice([["", "not yet"], ...[0, 1, 2, 3, 4].map((n) => [n, `${n} of 4`])], settings.guess);
+  let committed = settings.guess; // the guess that was given: moving through the list shows nothing
+  let about = `${start}`; // the sum that it was given for
   const said = element("p", { className: "said", role: "status" });
   const results = element("div");
   const sumOf = (k) => [2, 1, 0].reduce((total, e, i) => total + Number(sliders[3 * k + i].value) * 10 ** e, 0);
@@ -66,36 +68,42 @@ bookLaboratories.regression = function (root, data, reset) {
   function show() {
     const [a, b] = [sumOf(0), sumOf(1)];
     sliders.forEach((slider, i) => { shown[i].textContent = slider.value; });
-    settings.keep({ a, b, guess: guess.value, seed: settings.seed });
-    if (guess.value === "") {
-      said.textContent = `${a} + ${b}: how many of its four digits does the logit with column pairs get right? Guess first.`;
+    settings.keep({ a, b, guess: committed, seed: settings.seed });
+    if (committed === "") {
+      say(said, `${a} + ${b}: how many of its four digits does the logit with column pairs get right? Guess first, and press Show.`);
       return results.replaceChildren();
     }
     const { right, rules } = predictions(a, b);
     const hits = rules[4].answer.filter((digit, k) => digit === right[k]).length;
-    said.textContent = `${a} + ${b} = ${a + b}: the logit with column pairs gets ${hits} of the four digits right. You said ${guess.value}.`;
+    say(said, `${a} + ${b} = ${a + b}: the logit with column pairs gets ${hits} of the four digits right.` +
+      (about === `${[a, b]}` ? ` You said ${committed}.` : ""));
     const written = rules.map((rule) => [rule.name,
       ...[3, 2, 1, 0].map((k) => `${rule.answer[k]} ${rule.answer[k] === right[k] ? "right" : "wrong"}`), rule.raw || "–"]);
     const paid = rules.filter((rule) => rule.losses).map(({ name, losses }) => {
       const total = losses.reduce((sum, loss) => sum + loss, 0);
       return [name, ...[3, 2, 1, 0].map((k) => losses[k].toFixed(2)), total.toFixed(2), (data.floor + total / 12).toFixed(3)];
     });
-    const wide = (made) => element("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": "Table, may be scrolled" }, made);
+    const wide = (name, made) => element("div", { className: "wide", tabIndex: 0, role: "group", "aria-label": `${name}: may be scrolled` }, made);
     return results.replaceChildren(
-      wide(table("What each rule writes.", ["rule", "thousands", "hundreds", "tens", "ones", "before rounding"], written)),
-      wide(table(`What the answer costs, in nats. The last column is the mean over all twelve targets, the five random digits at ` +
+      wide("What each rule writes", table("What each rule writes.", ["rule", "thousands", "hundreds", "tens", "ones", "before rounding"], written)),
+      wide("What the answer costs", table(`What the answer costs, in nats. The last column is the mean over all twelve targets, the five random digits at ` +
         `ln 10 each; the floor is ${data.floor.toFixed(3)}. The linear regressions give no probabilities, so they have no loss.`,
       ["rule", "thousands", "hundreds", "tens", "ones", "answer and end", "mean"], paid)));
   }
 
   function another() {
     for (const slider of sliders) slider.value = Math.floor(random() * 10);
-    guess.value = "";
+    guess.value = committed = "";
     show();
     guess.focus();
   }
 
-  for (const control of [...sliders, guess]) control.addEventListener("input", show);
+  function commit() {
+    [committed, about] = [guess.value, `${[sumOf(0), sumOf(1)]}`];
+    show();
+  }
+
+  for (const slider of sliders) slider.addEventListener("input", show);
   const digitField = (i) => {
     const made = field(`${i < 3 ? "First" : "Second"} number, ${NAMES[i % 3]}`, sliders[i]);
     made.append(shown[i]);
@@ -106,7 +114,7 @@ bookLaboratories.regression = function (root, data, reset) {
     element("div", { className: "fields" }, ...[0, 1, 2].map(digitField)),
     element("div", { className: "fields" }, ...[3, 4, 5].map(digitField)),
     element("div", { className: "fields" }, field("Your guess: right digits of the logit with column pairs", guess),
-      button("Another sum", another), button("Reset", reset)),
+      button("Show", commit), button("Another sum", another), button("Reset", reset)),
     said, results, element("p", { className: "lab-note" }, data.note));
   show();
 };

@@ -1,8 +1,8 @@
 // Learning, replayed: one stored run by epoch. Guess when it has learned, then move through its weights.
 bookLaboratories.replay = function (root, data, reset) {
   "use strict";
-  const { COLUMNS, PLACES, Transformer, argmax, button, choice, drawing, element, field, inSlices, label, percent, sequence,
-    settingsOf, table } = bookLaboratories;
+  const { COLUMNS, PLACES, Transformer, argmax, button, choice, drawing, element, field, inSlices, label, percent, say,
+    sequence, settingsOf, table } = bookLaboratories;
   const [WIDTH, HEIGHT, LEFT] = [440, 200, 34]; // narrow, so that its text is legible on a phone
   const TOP = 3.6; // digits at chance: the plot's upper end; the first epochs, with the format not yet known, lie above it
   const STROKES = ["", "9 4", "3 3", "12 3 2 3"]; // one for each column: no meaning by colour alone
@@ -20,14 +20,15 @@ bookLaboratories.replay = function (root, data, reset) {
   const guess = number(settings.guess && whole(settings.guess, 1, last), 1, last);
   const others = choice([["none", "none"], ...data.others.map(({ name }, i) => [i, name])], settings.others);
   const slider = element("input", { type: "range", min: 0, max: epochs.length - 1, step: 1, value: 0 });
-  const where = element("output");
+  const where = element("output", { "aria-hidden": "true" }); // the slider says it too
   const [verdict, said] = [0, 1].map(() => element("p", { className: "said", role: "status" }));
   const [curves, answer, maps, rows, story] = Array.from({ length: 5 }, () => element("div"));
   maps.className = "pair";
   let running = 0;
 
   const operand = (input) => whole(input.value, 0, 999);
-  const isOpen = () => guess.value !== "";
+  let committed = guess.value; // the guess that was given: typing alone shows nothing
+  const isOpen = () => committed !== "";
   const learned = data.history.findIndex((each) => each.accuracy >= data.learned) + 1; // epochs count from 1
   const furthest = () => (isOpen() ? epochs.length - 1 : epochs.filter((epoch) => epoch <= data.open).length - 1);
 
@@ -52,7 +53,7 @@ bookLaboratories.replay = function (root, data, reset) {
   /** Both panels' epochs: the axis, where the slider stands, and the guess. */
   function frame(y0, y1, now) {
     return [line(x(now), y1, x(now), y0, "truth"), line(LEFT, y0, WIDTH - 12, y0, "axis"),
-      ...(isOpen() ? [line(x(guess.value), y1, x(guess.value), y0, "guess", "2 3")] : []),
+      ...(isOpen() ? [line(x(committed), y1, x(committed), y0, "guess", "2 3")] : []),
       ...[0, 10, 20, 30, 40].filter((epoch) => epoch <= last).map((epoch) => label(x(epoch), y0 + 16, epoch, "middle"))];
   }
 
@@ -71,7 +72,7 @@ bookLaboratories.replay = function (root, data, reset) {
     ...[1, 2, 3].flatMap((digits) => [line(LEFT, y(digits), WIDTH - 12, y(digits), "axis", "1 4"), label(LEFT - 6, y(digits) + 5, digits, "end")]),
     label(LEFT - 6, y(0) + 5, 0, "end"),
     ...laid.map((each) => path(seen(each.excess.slice(0, shown.length)), y, "other")), ...frame(low, high, now),
-    ...(isOpen() ? [label(x(guess.value) + (guess.value > last / 2 ? -4 : 4), high + 8, "your guess", guess.value > last / 2 ? "end" : "start")] : []),
+    ...(isOpen() ? [label(x(committed) + (committed > last / 2 ? -4 : 4), high + 8, "your guess", committed > last / 2 ? "end" : "start")] : []),
     path(seen(shown.map((each) => each.excess)), y, "line"));
     const share = (value) => low - (low - high) * value;
     const columns = drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 22}`, role: "img",
@@ -136,23 +137,25 @@ bookLaboratories.replay = function (root, data, reset) {
     const [epoch, now] = [epochs[i], data.history[epochs[i] - 1]];
     where.textContent = `epoch ${epoch}`;
     slider.setAttribute("aria-valuetext", where.textContent);
-    const off = guess.value - learned;
-    verdict.textContent = !isOpen()
+    const off = committed - learned;
+    say(verdict, !isOpen()
       ? `In which epoch has it ${percent(data.learned)} of the ${data.tested.toLocaleString("en")} test sums right for the first time? Guess first: ` +
         `until then you see epochs 0 to ${data.open}.`
-      : `You said epoch ${guess.value}. It was epoch ${learned}` + (off ? `: ${Math.abs(off)} ${Math.abs(off) === 1 ? "epoch" : "epochs"} ${off > 0 ? "earlier" : "later"} than you said.` : ".");
+      : `You said epoch ${committed}. It was epoch ${learned}` + (off ? `: ${Math.abs(off)} ${Math.abs(off) === 1 ? "epoch" : "epochs"} ${off > 0 ? "earlier" : "later"} than you said.` : "."));
     const { text, isRight } = written(i);
-    said.textContent = (now ? `Epoch ${epoch}: ${now.excess.toFixed(2)} digits at chance above the floor, ${percent(now.accuracy)} of the test sums right. `
+    say(said, (now ? `Epoch ${epoch}: ${now.excess.toFixed(2)} digits at chance above the floor, ${percent(now.accuracy)} of the test sums right. `
       : "Epoch 0, before the first step: nothing was measured yet. ") +
-      `${operand(a)} + ${operand(b)}: the model writes ${text}, which is ${isRight ? "right" : `wrong; the sum is ${operand(a) + operand(b)}`}.`;
+      `${operand(a)} + ${operand(b)}: the model writes ${text}, which is ${isRight ? "right" : `wrong; the sum is ${operand(a) + operand(b)}`}.`);
     showCurves(epoch);
     showAnswer(i);
     showMaps(i);
-    settings.keep({ a: operand(a), b: operand(b), epoch, guess: guess.value, others: others.value });
+    settings.keep({ a: operand(a), b: operand(b), epoch, guess: committed, others: others.value });
   }
 
   function commit() {
-    if (guess.value !== "") guess.value = whole(guess.value, 1, last);
+    const given = Math.round(Number(guess.value));
+    if (!(given >= 1 && given <= last)) return say(verdict, `Guess an epoch from 1 to ${last}.`);
+    guess.value = committed = String(given);
     show();
     tell();
   }
@@ -160,7 +163,7 @@ bookLaboratories.replay = function (root, data, reset) {
   slider.addEventListener("input", show);
   others.addEventListener("change", show);
   for (const control of [a, b]) control.addEventListener("input", () => { show(); tell(); });
-  guess.addEventListener("change", commit); // not "input": 2 is not yet a guess of 23
+  guess.addEventListener("keydown", (event) => { if (event.key === "Enter") commit(); }); // arrows and Tab are no answer
   const position = field("Epoch", slider);
   position.append(where);
   root.append(

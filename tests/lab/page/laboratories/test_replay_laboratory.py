@@ -94,7 +94,13 @@ def test_before_a_guess_nothing_later_is_shown(page, data_of):
 def test_by_keyboard_and_by_address(page, data_of):
     assert "Guess first" in statuses(page)[0]
     page.get_by_label(GUESS).focus()
-    for key in ("3", "0", "Tab", "Enter"):  # on to the button
+    for key in ("ArrowUp", "Control+a", "9", "9", "Tab"):  # neither an arrow nor Tab is an answer
+        page.keyboard.press(key)
+    assert "Guess first" in statuses(page)[0]
+    page.keyboard.press("Enter")  # on the button
+    assert statuses(page)[0] == "Guess an epoch from 1 to 40."
+    page.get_by_label(GUESS).focus()
+    for key in ("Control+a", "3", "0", "Enter"):
         page.keyboard.press(key)
     assert (
         statuses(page)[0] == "You said epoch 30. It was epoch 23: 7 epochs earlier than you said."
