@@ -153,7 +153,7 @@ bookLaboratories.adder = function (root, data, reset) {
     const book = stored(value("column"), carries);
     if (done) {
       many.textContent = (done < N_SUMS ? `Stopped after ${done} of ${N_SUMS} sums. ` : "") + `With ${carries} ${carries === 1 ? "carry" : "carries"}, the ${COLUMNS[row - 7]} digit is right in ` +
-        `${share(before)} of the sums as the model is, and in ${share(after)} after the change. ` +
+        `${share(before)} of the sums as the model is` + (controls.change.value === "nothing" ? ". " : `, and in ${share(after)} after the change. `) +
         (book ? `The book's own figure for this cut, in chapter 6: ${share(...book)}. ` : "") + "The intervals are exact, 95 %.";
     }
   }

@@ -24,7 +24,7 @@ bookLaboratories.census = function (root, data, reset) {
     model: choice(populations.map((each, i) => [i, each.name]), settings.model),
     design: choice([["simple", "simple random sample"], ["proportional", "stratified by carries, in proportion"],
       ["equal", "stratified by carries, equal parts"]], settings.design),
-    n: choice([6, 50, 200, 1000].map((n) => [n, `${n} sums`]), settings.n),
+    n: choice([6, 50, 200, 1000].map((n) => [n, `${n.toLocaleString("en")} sums`]), settings.n),
   };
   const said = element("p", { className: "said", role: "status" });
   const picture = element("div");

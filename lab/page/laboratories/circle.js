@@ -152,12 +152,12 @@ bookLaboratories.circle = function (root, data, reset) {
     const tops = [...shares].map((share, i) => [share, i + 1]).sort((one, two) => two[0] - one[0]).slice(0, 5);
     const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}`;
     const highest = Math.max(...shares);
-    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", "aria-label": `${words}. Below, ${plane}.` },
+    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", "aria-label": `${words}. Lower picture: ${plane}.` },
       ...[...shares].map((share, i) => drawing("rect", { x: 5 + i * 3.7, y: 90 - (80 * share) / highest, width: 2.6, height: (80 * share) / highest,
         class: "column", ...(i + 1 === marked ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
       drawing("line", { x1: 4, x2: 214, y1: 90, y2: 90, class: "axis" }),
       ...Array.from(x, (value, i) => drawing("circle", { cx: size / 2 + (value / reach) * 100, cy: 215 - (y[i] / reach) * 100, r: 2.5, class: "holds" }))),
-    element("figcaption", {}, `${words}. Below, ${plane}.`));
+    element("figcaption", {}, `${words}. Lower picture: ${plane}.`));
   }
 
   function chosen() {
@@ -204,10 +204,10 @@ bookLaboratories.circle = function (root, data, reset) {
     const outside = frequencies.value.split(/[\s,;]+/).filter((each) => each && !which.includes(Number(each)));
     result.textContent = (which.length ? `${keeps ? "With only" : "Without"} ${which.join(", ")}` : none) +
       `${outside.length ? ` (${outside.join(", ")}: no frequency from 1 to ${K})` : ""}: ${right.toLocaleString("en")} of ` +
-      `${(p * p).toLocaleString("en")} pairs are right (${percent(right / p ** 2)}).`;
+      `${(p * p).toLocaleString("en")} pairs are right (${percent(right / p ** 2, 2)}).`;
   }
 
-  frequencies.addEventListener("keydown", (event) => { if (event.key === "Enter") ask.click(); });
+  frequencies.addEventListener("keyup", (event) => { if (event.key === "Enter") ask.click(); }); // after its "change", which stops what runs
   epoch.addEventListener("input", show);
   start.addEventListener("change", show);
   k.addEventListener("change", show);
@@ -216,7 +216,7 @@ bookLaboratories.circle = function (root, data, reset) {
   at.append(where);
   root.append(
     element("p", { className: "lab-title" }, "Laboratory: the circle"),
-    element("div", { className: "fields" }, at, field("Beside it", start), field("Plane of frequency", k), button("Reset", reset)), said, pictures,
+    element("div", { className: "fields" }, at, field("Beside it", start), field(`Plane of frequency, ${data.name}`, k), button("Reset", reset)), said, pictures,
     element("div", { className: "fields" }, field("In the trained network's logits", mode), field(`Frequencies, 1 to ${K}`, frequencies),
       ask, stop, progress), result,
     element("p", { className: "lab-note" }, `Above: shares of the frequencies 1 to ${K}; below: the numbers 0 to ${p - 1} in one plane. ` +

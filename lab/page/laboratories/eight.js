@@ -287,14 +287,14 @@ bookLaboratories.eight = function (root, data, reset) {
     const { names, groups, ranges } = design();
     const made = names.map((name, i) => {
       const [low, high] = [Math.min(ranges[i][0], w[i]), Math.max(ranges[i][1], w[i])];
-      const slider = element("input", { type: "range", min: low, max: high, step: "any", value: w[i] });
+      const slider = element("input", { type: "range", min: low, max: high, step: (high - low) / 2000, value: w[i] });
       const value = element("output", { "aria-hidden": "true" }, w[i].toPrecision(4));
       slider.setAttribute("aria-valuetext", w[i].toPrecision(4));
       slider.addEventListener("input", () => {
         w[i] = Number(slider.value);
         value.textContent = w[i].toPrecision(4);
         slider.setAttribute("aria-valuetext", value.textContent);
-        running += 1;
+        running += 1; // which also stops a training: its numbers are others now
         interval.replaceChildren();
         say(news, "");
         show();
@@ -416,7 +416,7 @@ bookLaboratories.eight = function (root, data, reset) {
       "did not": () => drawing("path", { d: `M${x(step) - 4} ${y(heightAt(step)) - 4}l8 8m0 -8l-8 8`, class: "misses" }),
       censored: () => drawing("path", { d: `M${x(step)} ${y(heightAt(step)) - 8}v16`, class: "truth" }),
     }[fate]())),
-    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(WIDTH - 20, y(0.5), "share of seeds not yet right", "end"), label(x(0), HEIGHT - 28, "0"),
+    label(34, y(1) + 5, "1", "end"), label(34, y(0) + 5, "0", "end"), label(WIDTH - 20, y(1) + 5, "share of seeds not yet right", "end"), label(x(0), HEIGHT - 28, "0"),
     label(x(recipe.steps), HEIGHT - 28, recipe.steps.toLocaleString("en"), "end"), label(WIDTH / 2, HEIGHT - 8, "training steps", "middle")));
   }
 
@@ -450,7 +450,7 @@ bookLaboratories.eight = function (root, data, reset) {
       (since === null && stopped && adds(w, sums) ? `all ${sums.length} sums right now, between two looks (one every ${recipe.evaluate_every.toLocaleString("en")} steps).`
         : since === null ? `not all of ${sums.length} sums right${stopped ? " so far" : ""}.`
         : `all ${sums.length} sums right from step ${since.toLocaleString("en")} on.`) +
-      (stopped ? " You stopped it, so it is censored here: neither a success nor a failure." : "");
+      (stopped ? " It was stopped, so it is censored here: neither a success nor a failure." : "") + " The sliders now have its numbers.";
     showCurve();
   }
 

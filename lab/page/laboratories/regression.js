@@ -43,7 +43,7 @@ bookLaboratories.regression = function (root, data, reset) {
         { name: "linear regression of the sum", answer: [0, 1, 2, 3].map((k) => place(whole, k)), losses: null,
           raw: sum.toFixed(2) },
         { name: "linear regression per digit", answer: each.map((value) => clip(round(value), 9)), losses: null,
-          raw: each.map((value) => value.toFixed(1)).reverse().join(", ") },
+          raw: each.map((value) => value.toFixed(2)).reverse().join(", ") },
         { name: "logit per digit", ...probable(logit(logits, false), logits) },
         { name: "logit with column pairs", ...probable(logit(pairLogits, true), pairLogits) },
         { name: "bigram", answer: last.slice(0, 4).map((token) => argmax(data.bigram[token])),
@@ -77,8 +77,9 @@ bookLaboratories.regression = function (root, data, reset) {
     const hits = rules[4].answer.filter((digit, k) => digit === right[k]).length;
     say(said, `${a} + ${b} = ${a + b}: the logit with column pairs gets ${hits} of the four digits right.` +
       (about === `${[a, b]}` ? ` You said ${committed}.` : ""));
+    const digit = (token) => (token < 10 ? token : ["+", "=", "pad", "end"][token - 10]); // the bigram may write any token
     const written = rules.map((rule) => [rule.name,
-      ...[3, 2, 1, 0].map((k) => `${rule.answer[k]} ${rule.answer[k] === right[k] ? "right" : "wrong"}`), rule.raw || "–"]);
+      ...[3, 2, 1, 0].map((k) => `${digit(rule.answer[k])} ${rule.answer[k] === right[k] ? "right" : "wrong"}`), rule.raw || "–"]);
     const paid = rules.filter((rule) => rule.losses).map(({ name, losses }) => {
       const total = losses.reduce((sum, loss) => sum + loss, 0);
       return [name, ...[3, 2, 1, 0].map((k) => losses[k].toFixed(2)), total.toFixed(2), (data.floor + total / 12).toFixed(3)];

@@ -337,3 +337,29 @@ def test_the_preface_leads_to_every_laboratory():
             sections[found[1]] = re.findall(r"\{#(sec-[\w-]+)\}", text[: found.start()])[-1]
     assert set(sections) == set(LABORATORIES)
     assert led_to == list(sections.values())
+
+
+def test_what_a_change_does_is_told_and_not_only_shown(opened):
+    page = opened("adder", "#lab-adder?a=123&b=989&column=1&change=layer&layer=0")
+    told = page.locator("[role=status]").nth(1).inner_text()
+    assert re.match(r"With the change the tens digit is .+; without it 1\. All four", told), told
+    page.get_by_label("Change").select_option("nothing")
+    assert page.locator("[role=status]").nth(1).inner_text() == ""
+
+
+def test_the_sample_just_drawn_is_told(opened):
+    page = opened("census", "#lab-census?n=50")
+    page.get_by_role("button", name="Draw one").press("Enter")
+    page.get_by_text("This sample: ").wait_for()
+    assert re.search(r"(contains|misses) the truth\. In all: 1 sample\.", page.inner_text("main"))
+    label = page.locator("svg[role=img]").first.get_attribute("aria-label")
+    assert "1 of them miss it" in label or "0 of them miss it" in label
+
+
+def test_what_is_no_frequency_is_named(opened):
+    page = opened("circle", "#lab-circle")
+    field = page.get_by_label("Frequencies, 1 to 56")
+    field.fill("99 38, abc")
+    field.press("Enter")
+    page.get_by_text("pairs are right").wait_for(timeout=60_000)
+    assert "Without 38 (99, abc: no frequency from 1 to 56)" in page.inner_text("main")
