@@ -4,7 +4,7 @@ A notebook holds every cell of its chapter, and cells of its own: paragraphs wit
 what exercises start from, their solutions, cells to try. To run it whole is to compute the chapter
 a second time. So the kernel that executes the chapter for its page also gets the notebook's own
 cells, each at its place, the solutions at the end. While one of them runs no page is being built,
-and what it prints is not the page's (`stand_apart`, in the kernel). Cells to try, and a solution
+and what it prints is not the page's (tests/notebook_apart.py). Cells to try, and a solution
 that trains, run without the disturbance of arithmetic (tests/disturbed.py), under which a step
 takes several times as long.
 """

@@ -95,10 +95,9 @@ bookLaboratories.adder = function (root, data, reset) {
       say(effect, "");
       return experiment.replaceChildren();
     }
-    const tokens = sequence(a, b, data.tokens).slice(0, 12);
-    const [before, after] = [{}, changes(model, row)].map((each) => softmax(model.forward(tokens, each).logits[row]));
-    const right = sequence(a, b, data.tokens)[row + 1];
     const all = sequence(a, b, data.tokens);
+    const [tokens, right] = [all.slice(0, 12), all[row + 1]];
+    const [before, after] = [{}, changes(model, row)].map((each) => softmax(model.forward(tokens, each).logits[row]));
     const each = COLUMNS.map((name, k) => [name, argmax(model.forward(tokens, changes(model, 7 + k)).logits[7 + k]), all[8 + k]]);
     say(effect, `With the change the ${COLUMNS[row - 7]} digit is ${symbol(argmax(after))} (${percent(Math.max(...after))}), ` +
       `${argmax(after) === right ? "right" : "wrong"}; without it ${symbol(argmax(before))}. All four, each after right digits: ` +
@@ -158,11 +157,11 @@ bookLaboratories.adder = function (root, data, reset) {
     }
   }
 
-  for (const control of Object.values(controls)) {
+  for (const [name, control] of Object.entries(controls)) {
     control.addEventListener("change", show);
     if (control.type !== "number") continue;
     control.addEventListener("input", show);
-    control.addEventListener("change", () => { control.value = Math.min(999, Math.max(0, Math.round(control.value) || 0)); });
+    control.addEventListener("change", () => { control.value = operand(name); });
   }
   run.addEventListener("click", runMany);
   stop.addEventListener("click", () => { running += 1; });
