@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 from filelock import FileLock
+from forked_kernels import nursery
 from small_book import ROOT, copy_book, write_small_book
 
 pytest_plugins = ["unchanged"]
@@ -112,18 +114,42 @@ def quick(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def small_book(tmp_path_factory):
+def kernel_nursery(tmp_path_factory):
+    """What starts a kernel in no time, or None."""
+    with nursery(tmp_path_factory.mktemp("profile")) as start:
+        yield start
+
+
+@contextmanager
+def _forking(start):
+    """Where kernels can be forked, those that this process starts are."""
+    with pytest.MonkeyPatch.context() as patch:
+        if start:
+            patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", start)
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def forked_kernels(kernel_nursery):
+    """The kernels of a module's tests begin as tests/forked_kernels.py says."""
+    with _forking(kernel_nursery):
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_book(tmp_path_factory, kernel_nursery):
     """The small book, built the pandoc way. Shared: tests that change it copy it first."""
     from tools.build import build
 
     root = write_small_book(tmp_path_factory.mktemp("small") / "book")
-    build(root, "pandoc", "reader")
+    with _forking(kernel_nursery):
+        build(root, "pandoc", "reader")
     return root
 
 
 @pytest.fixture
-def own_small_book(small_book, tmp_path):
-    """A copy of the built small book that a test may change."""
+def own_small_book(small_book, forked_kernels, tmp_path):
+    """A copy of the built small book that a test may change, and build again in this process."""
     return Path(shutil.copytree(small_book, tmp_path / "book"))
 
 
@@ -148,7 +174,7 @@ def notebooks(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def built_book(tmp_path_factory, notebooks):
+def built_book(tmp_path_factory, notebooks, kernel_nursery):
     """The real book's readers' edition, built the pandoc way in a copy of the checkout; returns the
     folder of the pages. The records of the chapters are in `_record` beside it.
 
@@ -174,7 +200,7 @@ def built_book(tmp_path_factory, notebooks):
         cells = [cell for cell in notebook.cells if not is_own(cell)]
         return outputs_of(nbformat.v4.new_notebook(cells=cells))
 
-    with pytest.MonkeyPatch.context() as patch:
+    with _forking(kernel_nursery) as patch:
         patch.setattr(execute, "SET_UP", execute.SET_UP + IN_KERNELS)
         patch.setattr(execute, "_notebook_of", with_notebook)
         patch.setattr(execute, "_outputs_of", outputs_of_the_page)

@@ -13,6 +13,7 @@ from small_book import change, copy_book, page, words
 from tools.build import build
 from tools.lint import lint_book
 
+pytestmark = pytest.mark.usefixtures("forked_kernels")
 MODEL = '''"""A bigram model: the next token by the last one alone."""
 
 from dataclasses import dataclass

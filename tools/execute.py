@@ -113,8 +113,9 @@ async def run_notebook(
             km=manager,
             timeout=timeout,
             resources={"metadata": {"path": str(folder)}},
-            extra_arguments=["--log-level=50"],
-        )  # else the kernel warns of its local sockets
+            shutdown_kernel="immediate",  # one asked to end takes a second, and has nothing to do
+            extra_arguments=["--log-level=50"],  # else the kernel warns of its local sockets
+        )
         await client.async_execute(cleanup_kc=True, env=kernel_environment(sockets))
 
 

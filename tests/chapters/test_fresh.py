@@ -9,16 +9,14 @@ import sys
 import pytest
 from small_book import ROOT, copy_book
 
+from lab.page.qmd import read_chapter
+from tools.execute import execute_chapters
+
 # One chapter for each way to train and to measure: runs, interventions, modular addition, fleets.
 ONE_OF_EACH = ["03-assembly-and-training", "06-attention-maps"]
 ONE_OF_EACH += ["08-modular-addition", "10-compression-frontier"]
-EXECUTE = """
-import sys
-from pathlib import Path
-from lab.page.qmd import read_chapter
-from tools.execute import execute_chapters
-execute_chapters(Path.cwd(), [read_chapter(Path.cwd() / f"chapters/{s}.qmd") for s in sys.argv[1:]])
-"""
+# Nothing is learned with this.
+SETTINGS = {"BOOK_RUNS": "fresh", "BOOK_SCALE": "tiny", "BOOK_DEVICE": "cpu"}
 
 
 def book_without_results(place):
@@ -28,19 +26,6 @@ def book_without_results(place):
         shutil.copy(ROOT / "data" / name, book / "data")
     shutil.copytree(ROOT / "data" / "predictions", book / "data" / "predictions")
     return book
-
-
-def run_fresh(book, *command):
-    """With BOOK_RUNS=fresh, at a scale too small for anything to be learned."""
-    settings = {"BOOK_RUNS": "fresh", "BOOK_SCALE": "tiny", "BOOK_DEVICE": "cpu"}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=book,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **settings},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def record_of(book, stem):
@@ -57,9 +42,11 @@ def assert_contradicted(record):
 
 
 @pytest.mark.slow
-def test_runs_that_learn_nothing_contradict_the_book(tmp_path):
+def test_runs_that_learn_nothing_contradict_the_book(tmp_path, forked_kernels, monkeypatch):
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
     book = book_without_results(tmp_path / "book")
-    run_fresh(book, "-c", EXECUTE, *ONE_OF_EACH)
+    execute_chapters(book, [read_chapter(book / f"chapters/{stem}.qmd") for stem in ONE_OF_EACH])
     assert_contradicted(record_of(book, ONE_OF_EACH[0]))
     for stem in ONE_OF_EACH[1:]:
         record = record_of(book, stem)
@@ -73,7 +60,14 @@ def test_runs_that_learn_nothing_contradict_the_book(tmp_path):
 )
 def test_the_whole_book_is_built_from_runs_that_learn_nothing(tmp_path):
     book = book_without_results(tmp_path / "book")
-    run_fresh(book, "-m", "tools.build", "--engine", "pandoc")
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.build", "--engine", "pandoc"],
+        cwd=book,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **SETTINGS},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     pages = {
         stem: (book / "_book" / "chapters" / f"{stem}.html").read_text(encoding="utf-8")
         for stem in (ONE_OF_EACH[0], "how-computed")

@@ -18,6 +18,7 @@ from tools import build as build_module
 from tools.build import build, find_quarto
 from tools.pandoc_book import build_book
 
+pytestmark = pytest.mark.usefixtures("forked_kernels")
 needs_quarto = pytest.mark.skipif(find_quarto() is None, reason="Quarto is not installed")
 
 # -- The same as Quarto: its own output of the same source, kept in tests/data

@@ -26,6 +26,7 @@ from tools.notebooks import (
     write_notebooks,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_kernels")
 EXERCISES = read_exercises(ROOT)
 WHOLE_NOTEBOOKS = ["02-the-pieces", "04-learning-curves"]  # every day
 CHAPTERS = sorted({exercise.path.stem for exercise in EXERCISES.values()})
