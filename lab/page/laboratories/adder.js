@@ -7,7 +7,7 @@ bookLaboratories.adder = function (root, data, reset) {
   const models = data.models.map((each) => new Transformer({ ...each, config: data.config, tensors: data.tensors }));
   const symbol = (token) => data.symbols[token];
   const settings = settingsOf(root.id, {
-    a: 123, b: 989, model: 0, column: 0, change: "nothing", layer: 0, key: 6, a2: 124, b2: 989, carries: 3, seed: 1,
+    a: 123, b: 989, model: 0, column: 0, change: "nothing", layer: 0, key: 6, a2: 123, b2: 984, carries: 3, seed: 1,
   });
 
   const number = (value) => element("input", { type: "number", min: 0, max: 999, step: 1, value, inputMode: "numeric" });
@@ -99,7 +99,9 @@ bookLaboratories.adder = function (root, data, reset) {
     const [tokens, right] = [all.slice(0, 12), all[row + 1]];
     const [before, after] = [{}, changes(model, row)].map((each) => softmax(model.forward(tokens, each).logits[row]));
     const each = COLUMNS.map((name, k) => [name, argmax(model.forward(tokens, changes(model, 7 + k)).logits[7 + k]), all[8 + k]]);
-    say(effect, `With the change the ${COLUMNS[row - 7]} digit is ${symbol(argmax(after))} (${percent(Math.max(...after))}), ` +
+    const reaches = fields.key.hidden || value("key") <= row; // a row sees no later position
+    say(effect, (reaches ? "" : `The row of the ${COLUMNS[row - 7]} sees no position after "${PLACES[row]}": this change cannot reach it. `) +
+      `With the change the ${COLUMNS[row - 7]} digit is ${symbol(argmax(after))} (${percent(Math.max(...after))}), ` +
       `${argmax(after) === right ? "right" : "wrong"}; without it ${symbol(argmax(before))}. All four, each after right digits: ` +
       `${each.map(([name, token, wanted]) => `${name} ${symbol(token)}${token === wanted ? "" : ", wrong"}`).join("; ")}.`);
     return experiment.replaceChildren(table(`The ${COLUMNS[row - 7]} digit, before and after the change (right: ${symbol(right)}).`,

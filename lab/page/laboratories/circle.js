@@ -2,7 +2,7 @@
 // frequencies.
 bookLaboratories.circle = function (root, data, reset) {
   "use strict";
-  const { button, bytes, choice, drawing, element, field, halves, hide, inSlices, percent, say, settingsOf } = bookLaboratories;
+  const { button, bytes, choice, drawing, element, field, halves, hide, inSlices, label, percent, say, settingsOf } = bookLaboratories;
   const { p, d_model: D, n_heads: H, d_mlp: M } = data.config;
   const [E, K] = [D / H, (p - 1) / 2];
   const settings = settingsOf(root.id, { epoch: data.epochs.at(-1), start: 0, k: data.keys[0], mode: "remove", frequencies: data.keys.join(" ") });
@@ -151,11 +151,14 @@ bookLaboratories.circle = function (root, data, reset) {
     const reach = Math.max(...x.map(Math.abs), ...y.map(Math.abs)) * 1.1 || 1;
     const tops = [...shares].map((share, i) => [share, i + 1]).sort((one, two) => two[0] - one[0]).slice(0, 5);
     const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}`;
-    const highest = Math.max(...shares);
+    const [highest, most] = tops[0];
+    const left = (which) => 5 + (which - 1) * 3.7; // where a frequency's bar begins
     return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", "aria-label": `${words}. Lower picture: ${plane}.` },
-      ...[...shares].map((share, i) => drawing("rect", { x: 5 + i * 3.7, y: 90 - (80 * share) / highest, width: 2.6, height: (80 * share) / highest,
+      ...[...shares].map((share, i) => drawing("rect", { x: left(i + 1), y: 90 - (70 * share) / highest, width: 2.6, height: (70 * share) / highest,
         class: "column", ...(i + 1 === marked ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
+      label(left(most) + 1.3, 15, percent(highest), most < K / 4 ? "start" : most > (3 * K) / 4 ? "end" : "middle"),
       drawing("line", { x1: 4, x2: 214, y1: 90, y2: 90, class: "axis" }),
+      ...Array.from({ length: Math.floor(K / 10) }, (_, i) => 10 * (i + 1)).map((which) => label(left(which) + 1.3, 104, which, "middle")),
       ...Array.from(x, (value, i) => drawing("circle", { cx: size / 2 + (value / reach) * 100, cy: 215 - (y[i] / reach) * 100, r: 2.5, class: "holds" }))),
     element("figcaption", {}, `${words}. Lower picture: ${plane}.`));
   }

@@ -254,10 +254,11 @@ const bookLaboratories = (function () {
     return made;
   }
 
-  /** A select whose options are [value, text]. */
+  /** A select whose options are [value, text]; a value that none has, as an address may hold, selects the first. */
   function choice(options, value) {
     const made = element("select", {}, ...options.map(([v, text]) => element("option", { value: v }, text)));
     made.value = value;
+    if (made.selectedIndex < 0) made.selectedIndex = 0;
     return made;
   }
 

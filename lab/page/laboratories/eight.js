@@ -262,7 +262,9 @@ bookLaboratories.eight = function (root, data, reset) {
 
   const strata = data.strata.map(({ ripple, pairs }) => ({ ripple, sums: pairs.map(([a, b]) => tokensOf(a, b)) }));
   const demanding = data.demanding.map(([a, b]) => tokensOf(a, b));
+  const OWN = "own"; // what the list shows where the numbers are no longer a preset's
   const presets = choice(data.presets.map((each, i) => [i, each.name]), settings.preset);
+  presets.append(element("option", { value: OWN, hidden: true }, "the sliders, as they stand"));
   const seed = element("input", { type: "number", min: data.seeds[0], max: data.seeds[1], step: 1, value: settings.seed });
   const kind = choice(data.starts.map((each, i) => [i, each.name]), 0);
   const [sliders, accuracy, wave, interval, curve] = Array.from({ length: 5 }, () => element("div"));
@@ -273,12 +275,13 @@ bookLaboratories.eight = function (root, data, reset) {
   const news = element("p", { className: "said", role: "status" });
   const trained = element("p", { className: "said", role: "status" });
   const progress = element("progress", { max: recipe.steps, value: 0, hidden: true, "aria-label": "Training steps done" });
+  const at = element("output", { "aria-hidden": "true", hidden: true }); // the bar says it too
   const stop = button("Stop", () => { running += 1; });
   const begin = button("Train", train);
   stop.hidden = true;
   const looked = element("progress", { max: 1, value: 0, "aria-label": "Numbers looked at" });
-  let [w, running, runs] = [[], 0, []];
-  const preset = () => data.presets[presets.value];
+  let [w, running, runs, chosen] = [[], 0, [], presets.value];
+  const preset = () => data.presets[chosen];
 
   const design = () => data.designs[w.length];
   const groupOf = (i) => design().groups.flatMap(([name, n]) => Array(n).fill(`${name}, `))[i] || "";
@@ -354,7 +357,8 @@ bookLaboratories.eight = function (root, data, reset) {
         Array.from({ length: ROWS }, (_, k) => [k, `${all.filter((each) => each[k]).length} of ${all.length}`])));
     showWave();
     const changed = w.some((value, i) => value !== preset().numbers[i]);
-    settings.keep({ preset: presets.value, seed: seed.value, numbers: changed ? w.map((value) => Number(value.toPrecision(7))).join(",") : "" });
+    presets.value = changed ? OWN : chosen;
+    settings.keep({ preset: chosen, seed: seed.value, numbers: changed ? w.map((value) => Number(value.toPrecision(7))).join(",") : "" });
   }
 
   function load(numbers) {
@@ -422,22 +426,29 @@ bookLaboratories.eight = function (root, data, reset) {
 
   async function train() {
     const start = data.starts[kind.value];
-    const number = Math.min(data.seeds[1], Math.max(data.seeds[0], Math.round(Number(seed.value)) || data.seeds[0]));
+    const asked = seed.value;
+    const number = Math.min(data.seeds[1], Math.max(data.seeds[0], Math.round(Number(asked)) || data.seeds[0]));
+    const moved = asked === String(number) ? "" : `No start is stored for the seed ${asked || "that is missing"}; ${number} is the nearest. `;
     seed.value = number;
-    load(start.numbers[number - data.seeds[0]]);
+    const numbers = start.numbers[number - data.seeds[0]];
+    if (preset().numbers.length !== numbers.length) chosen = String(data.presets.findIndex((each) => each.numbers.length === numbers.length));
+    load(numbers);
     const mine = (running += 1);
     const training = new Training(w);
     const draw = stream(chance(number));
     let [since, loss] = [null, 0];
-    stop.hidden = progress.hidden = false;
+    stop.hidden = progress.hidden = at.hidden = false;
     hide(begin, stop); // so that it is not pressed twice
-    say(trained, `Training from seed ${number}, ${recipe.steps.toLocaleString("en")} steps …`);
+    say(trained, `${moved}Training from seed ${number}, ${recipe.steps.toLocaleString("en")} steps …`);
     const sums = strata.flatMap((each) => each.sums);
     const done = await inSlices(recipe.steps, () => {
       loss = training.learn(Array.from({ length: recipe.batch_size }, draw));
       if (training.step % recipe.evaluate_every === 0) since = adds(training.w, sums) ? since ?? training.step : null;
-    }, (i) => { progress.value = i; }, () => running !== mine);
-    progress.hidden = true;
+    }, (i) => {
+      progress.value = i;
+      at.textContent = `step ${i.toLocaleString("en")}, loss ${loss.toPrecision(3)}`;
+    }, () => running !== mine);
+    progress.hidden = at.hidden = true;
     begin.hidden = false;
     hide(stop, begin);
     w = [...training.w];
@@ -446,7 +457,7 @@ bookLaboratories.eight = function (root, data, reset) {
     const stopped = done < recipe.steps; // what it would have become is not known, also where all sums were right
     const fate = stopped ? "censored" : since === null ? "did not" : "learned";
     if (done) runs.push({ kind: kind.value, step: fate === "learned" ? since : done, fate });
-    trained.textContent = `Seed ${number}, ${done.toLocaleString("en")} steps, last loss ${loss.toPrecision(3)}: ` +
+    trained.textContent = `${moved}Seed ${number}, ${done.toLocaleString("en")} steps, last loss ${loss.toPrecision(3)}: ` +
       (since === null && stopped && adds(w, sums) ? `all ${sums.length} sums right now, between two looks (one every ${recipe.evaluate_every.toLocaleString("en")} steps).`
         : since === null ? `not all of ${sums.length} sums right${stopped ? " so far" : ""}.`
         : `all ${sums.length} sums right from step ${since.toLocaleString("en")} on.`) +
@@ -454,7 +465,10 @@ bookLaboratories.eight = function (root, data, reset) {
     showCurve();
   }
 
-  presets.addEventListener("change", () => load(preset().numbers));
+  presets.addEventListener("change", () => {
+    chosen = presets.value;
+    load(preset().numbers);
+  });
   kind.addEventListener("change", showCurve);
   root.append(
     element("p", { className: "lab-title" }, "Laboratory: eight, nine and fifty-seven numbers"),
@@ -462,7 +476,7 @@ bookLaboratories.eight = function (root, data, reset) {
     sliders, said, wave, legend, accuracy,
     element("div", { className: "fields" }, button("How far may each number move?", showIntervals)), news, interval,
     element("div", { className: "fields" }, field("Train the eight from", kind), field(`Your seed, ${data.seeds[0]} to ${data.seeds[1]}`, seed),
-      begin, stop, progress), trained, curve,
+      begin, stop, progress, at), trained, curve,
     element("p", { className: "lab-note" },
       `The curve: the share of stored seeds that were not yet right, looked at every ${recipe.evaluate_every.toLocaleString("en")} steps, on more sums than the page has. ` +
       `A circle is a run of yours that got there, a cross one that did not by the last step, a stroke one that you stopped: it is censored. Your runs use the book's recipe and starts; their training sums are of the same kinds, ` +

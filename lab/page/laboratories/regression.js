@@ -59,7 +59,7 @@ bookLaboratories.regression = function (root, data, reset) {
     element("input", { type: "range", min: 0, max: 9, step: 1, value: place(n, k) })));
   const shown = sliders.map(() => element("output", { "aria-hidden": "true" }, ""));
   const guess = choice([["", "not yet"], ...[0, 1, 2, 3, 4].map((n) => [n, `${n} of 4`])], settings.guess);
-  let committed = settings.guess; // the guess that was given: moving through the list shows nothing
+  let committed = guess.value; // the guess that was given: moving through the list shows nothing
   let about = `${start}`; // the sum that it was given for
   const said = element("p", { className: "said", role: "status" });
   const results = element("div");

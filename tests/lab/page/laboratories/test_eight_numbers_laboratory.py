@@ -1,5 +1,6 @@
 """The laboratory of eight and nine numbers: its digits, intervals and steps are the book's."""
 
+import re
 import time
 
 import numpy as np
@@ -142,6 +143,7 @@ def test_by_keyboard_and_by_address(page, data_of):
         page.keyboard.press("ArrowRight")
     assert not status.inner_text().startswith("200 of 200")
     assert "numbers=" in page.url
+    assert page.get_by_label("Numbers from").input_value() == "own"  # no longer the preset's
     kept, address = status.inner_text(), page.url
     page.goto("about:blank")
     page.goto(address)
@@ -154,6 +156,7 @@ def test_a_reader_trains_and_stops(page):
     started = time.perf_counter()
     page.get_by_role("button", name="Train").press("Enter")
     page.wait_for_function("document.querySelector('progress').value > 500", timeout=60_000)
+    page.get_by_text(re.compile(r"^step [\d,]+, loss \d")).wait_for()
     print(f"500 steps in the page: {time.perf_counter() - started:.1f} s")
     page.get_by_role("button", name="Stop").press("Enter")
     page.get_by_text("Seed 200").wait_for()
@@ -161,3 +164,17 @@ def test_a_reader_trains_and_stops(page):
     curve = page.locator("svg").last
     assert curve.get_attribute("aria-label").endswith("0 learned, 0 did not, 1 censored.")
     assert curve.locator(".truth").count() == 1 and curve.locator(".misses").count() == 0
+
+
+def test_a_seed_without_a_start_is_said(page):
+    """And what becomes of the eight is in the address, also where the 57 were under the sliders."""
+    page.get_by_label("Numbers from").select_option("57, trained")
+    page.get_by_label("Your seed").fill("7")
+    page.get_by_role("button", name="Train").press("Enter")
+    page.get_by_role("button", name="Stop").press("Enter")
+    page.get_by_text("No start is stored for the seed 7; 200 is the nearest. Seed 200").wait_for()
+    assert "numbers=" in page.url
+    kept, address = page.locator("[role=status]").first.inner_text(), page.url
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator("[role=status]").first.inner_text() == kept

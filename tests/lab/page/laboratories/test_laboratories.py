@@ -18,7 +18,7 @@ from lab.addition.interventions import (
     streams,
 )
 from lab.experiments import half_trained, runs_of
-from lab.page.laboratories import LABORATORIES, laboratories_of
+from lab.page.laboratories import HERE, LABORATORIES, laboratories_of
 from lab.page.qmd import list_pages, read_config
 from lab.stats import exact_interval
 from lab.store import ROOT
@@ -363,3 +363,29 @@ def test_what_is_no_frequency_is_named(opened):
     field.press("Enter")
     page.get_by_text("pairs are right").wait_for(timeout=60_000)
     assert "Without 38 (99, abc: no frequency from 1 to 56)" in page.inner_text("main")
+
+
+@pytest.mark.parametrize("change", ["edge", "patch"])
+def test_a_change_that_cannot_reach_the_digit_is_said(opened, change):
+    seen = opened("adder", f"#lab-adder?change={change}&key=6&column=0")
+    assert "cannot reach it" not in seen.locator("[role=status]").nth(1).inner_text()
+    later = opened("adder", f"#lab-adder?change={change}&key=9&column=0")
+    told = later.locator("[role=status]").nth(1).inner_text()
+    assert told.startswith('The row of the ones sees no position after "=": this change cannot')
+
+
+def test_the_patch_that_stands_there_changes_the_digit(opened):
+    page = opened("adder", "#lab-adder?change=patch")
+    assert "ones digit is 7 (" in page.locator("[role=status]").nth(1).inner_text()
+
+
+@pytest.mark.parametrize("name", LABORATORIES)
+def test_an_address_may_hold_anything(opened, name):
+    """A link that was typed wrong opens the laboratory, with its first choices."""
+    script = (HERE / f"{name}.js").read_text(encoding="utf-8")
+    settings = re.search(r"settingsOf\(root\.id, \{(.+?)\}\)", script, re.DOTALL)[1]
+    names = re.findall(r"(\w+):", settings)
+    assert len(names) > 2
+    page = opened(name, f"#lab-{name}?" + "&".join(f"{each}=nonsense" for each in names))
+    assert page.locator(".laboratory [role=status]").first.inner_text()
+    assert page.evaluate(UNNAMED) == 0
