@@ -19,7 +19,7 @@ import torch
 from lab import store
 from lab.adders.studies import frontier, recovery, second_pass
 from lab.adders.studies.crossed import AIDS, CROSSED_STARTS
-from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.generic_starts import STARTS
 from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from lab.adders.training import sweeps
@@ -253,7 +253,7 @@ def experiments():
         *_of_entries("9", FIRST_PASSES),
         Experiment("763, second passes", "9", "fleets", _second_pass_results, ("763",)),
         *_of_entries("10", frontier.ENTRIES | AIDS | crossed),
-        *_of_entries("10", FACTORIAL | GENERIC | TIED | FAILURES),
+        *_of_entries("10", STARTS | FAILURES),
         *[
             Experiment(
                 f"{label}, followed",

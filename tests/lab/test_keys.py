@@ -22,10 +22,10 @@ pause()
 assert numbers.sum() == before[0]
 resume()
 assert numbers.sum() != before[0]
-from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.generic_starts import STARTS
 from lab.adders.studies.reported_failures import FAILURES
 from lab.registry import FOLDERS, experiments
-planned = {**FACTORIAL, **GENERIC, **TIED, **FAILURES}
+planned = STARTS | FAILURES
 names = [{kind: [] for kind in FOLDERS}, {kind: [] for kind in FOLDERS}]
 for each in experiments():
     names[each.name in planned][each.kind] += [result.name for result in each.results()]

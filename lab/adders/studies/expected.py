@@ -8,14 +8,14 @@ import pandas as pd
 
 from lab import store
 from lab.adders.studies import recovery
-from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.generic_starts import STARTS
 from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.training.sweeps import BOOK_FLEETS, SUCCESS, finished_sweep, sweep_name
 from lab.stats import exact_interval
 
 __all__ = "read_expected scored".split()
 
-ENTRIES = FACTORIAL | GENERIC | TIED | FAILURES
+ENTRIES = STARTS | FAILURES
 SECOND_RECOVERY = "recovery, other seeds and processor"
 OUTCOMES = {  # what is counted: the least number of the board's sums that a seed gets right
     "all sums right": SUCCESS,

@@ -29,8 +29,8 @@ from lab.adders.studies.frontier import Entry
 from lab.checks import seeded_rng
 
 __all__ = """
-    FACTORIAL GENERIC PIECES TIED cost_per_success cost_ratio costs_of_pieces factorial_label
-    generic_label
+    FACTORIAL GENERIC MIDDLES PIECES STARTS TIED cost_per_success cost_ratio costs_of_pieces
+    factorial_label generic_label middle_off_axis
 """.split()
 
 DESIGNS = {
@@ -141,6 +141,17 @@ def costs_of_pieces(sweeps):
     }
 
 
+def middle_off_axis(model):
+    """How far the middle of the digits' arc stands from the axis on which a centred design holds
+    it: radians, 0 to pi / 2.
+
+    Half a turn of all digits changes no logit, for they are read and written on the same arc; so
+    the nearer end of the axis counts.
+    """
+    arc = model.arc.tolist()  # first angle and stride; the stride alone where it is centred
+    return abs(math.remainder(arc[0] + 4.5 * arc[1], math.pi)) if len(arc) == 2 else 0.0
+
+
 def _drawn_in(model):
     """The pieces that a model's settings draw, as in SUBSETS."""
     return tuple(
@@ -191,3 +202,11 @@ TIED = {
     "7": Entry(DESIGNS[7]),
     "6, circle of 150": Entry(DESIGNS[6], (("model.arc_start", (150.0, -0.45, 0.1)),)),
 }
+# The 8's drawn arc keeps its middle, which a centred design cannot move; the 9's does not. Here
+# nothing but the middle is drawn, with seeds that no rule was found on.
+MIDDLES = {
+    "9, drawn: middle of the arc": Entry(
+        DESIGNS[9], (("model.arc_start", (20.0, (-math.pi, math.pi), 0.1)),), range(140, 180)
+    )
+}
+STARTS = FACTORIAL | GENERIC | TIED | MIDDLES

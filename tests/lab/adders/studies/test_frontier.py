@@ -25,7 +25,7 @@ from lab.adders.studies.frontier import (
     success_table,
     trajectories,
 )
-from lab.adders.studies.generic_starts import FACTORIAL, GENERIC, TIED
+from lab.adders.studies.generic_starts import STARTS
 from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.studies.ten_digit_study import FIRST_PASSES
 from lab.adders.ten_digits import uniform_pairs
@@ -33,7 +33,7 @@ from lab.adders.training.fleets import Fleet
 from lab.adders.training.sweeps import Sweep, changed, preset, read_sweep, sweep_name
 from lab.stats import exact_interval
 
-ALL = FIRST_PASSES | ENTRIES | AIDS | FACTORIAL | GENERIC | TIED | FAILURES
+ALL = FIRST_PASSES | ENTRIES | AIDS | STARTS | FAILURES
 STORED = [label for label, entry in ALL.items() if read_sweep(entry.config) is not None]
 
 

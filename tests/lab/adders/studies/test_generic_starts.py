@@ -17,20 +17,20 @@ from lab.adders.studies.generic_starts import (
     DESIGNS,
     FACTORIAL,
     FLAT,
-    GENERIC,
+    MIDDLES,
     PIECES,
-    TIED,
+    STARTS,
     cost_per_success,
     cost_ratio,
     costs_of_pieces,
     factorial_label,
+    middle_off_axis,
 )
 from lab.adders.studies.reported_failures import FAILURES
 from lab.adders.training.sweeps import SUCCESS, Sweep, preset, sweep_name
 from tools import export, verify
 
-ENTRIES_HERE = FACTORIAL | GENERIC | TIED
-CONFIGS = {label: entry.config for label, entry in ENTRIES_HERE.items()}
+CONFIGS = {label: entry.config for label, entry in STARTS.items()}
 
 
 def starts(model_config, n=400):
@@ -50,12 +50,10 @@ def drawn_from(values, low, high):
 
 def test_the_list():
     names = [sweep_name(config) for config in CONFIGS.values()]
-    assert len(set(names)) == len(names) == 28 + 14 + 2
+    assert len(set(names)) == len(names) == 28 + 14 + 2 + 1
     assert {
-        label: entry.seeds
-        for label, entry in ENTRIES_HERE.items()
-        if entry.seeds != range(100, 140)
-    } == {"6, flat, best of 16": range(100, 116)}
+        label: entry.seeds for label, entry in STARTS.items() if entry.seeds != range(100, 140)
+    } == {"6, flat, best of 16": range(100, 116), **dict.fromkeys(MIDDLES, range(140, 180))}
     assert set(names).isdisjoint(sweep_name(entry.config) for entry in ENTRIES.values())
 
 
@@ -134,7 +132,7 @@ def test_wrong_ranges():
 def test_a_tied_design_is_the_8_with_equal_numbers(design, label):
     """W_1 is minus what attention writes; in the 6, W_2 is the head's last number too. The start is
     that of the circuit."""
-    tied, eight = TIED[label].config.model.build(105), ENTRIES["8"].config.model.build(105)
+    tied, eight = STARTS[label].config.model.build(105), ENTRIES["8"].config.model.build(105)
     assert (
         tied.write < 0 < tied.ffn_in()[0, -1]
         and tied.ffn_out()[0, -1] < 0
@@ -223,6 +221,26 @@ def test_what_a_piece_costs_is_a_contrast_of_eight_cells():
         costs_of_pieces(sweeps[:-1])
     with pytest.raises(ValueError, match="eight cells, each once"):
         costs_of_pieces([*sweeps[:-1], sweeps[0]])
+
+
+def test_half_a_turn_of_all_digits_changes_no_logit():
+    """So where an arc's middle stands is measured to the nearer end of its axis."""
+    model = CONFIGS["9, drawn: arc"].model.build(100).eval()
+    tokens = torch.randint(0, 10, (5, 30), generator=torch.Generator().manual_seed(2))
+    before, off = model(tokens), middle_off_axis(model)
+    first, stride = CONFIGS["9, drawn: arc"].model.build(100).arc.tolist()
+    assert off == pytest.approx(abs((first + 4.5 * stride) - math.pi))  # of seed 100
+    with torch.no_grad():
+        model.arc[0] += math.pi
+        assert torch.allclose(model(tokens), before, atol=1e-2)  # of logits up to 20
+        assert middle_off_axis(model) == pytest.approx(off, abs=1e-6)
+        model.arc[0] += math.pi / 4
+        assert not torch.allclose(model(tokens), before, atol=1)
+    assert middle_off_axis(CONFIGS["8, drawn: arc"].model.build(100)) == 0
+    middles = [
+        middle_off_axis(CONFIGS["9, drawn: middle of the arc"].model.build(s)) for s in range(400)
+    ]
+    assert stats.kstest(middles, stats.uniform(0, math.pi / 2).cdf).pvalue > 0.01
 
 
 def test_a_model_with_a_drawn_start_can_be_exported(tmp_path):
