@@ -256,9 +256,9 @@ def plot_profile(profiles, found):
     return figure
 
 
-def plot_starts(begun, threshold):
+def plot_starts(begun, threshold, number="write", across="start of write", limits=(-1.05, 1.05)):
     """Where one number starts in each run, and what becomes of it: {label: DataFrame
-    (write, success)}, one row of points each."""
+    (the number, success)}, one row of points each. across: what the axis is called."""
     figure, ax = plt.subplots(figsize=(5.8, 0.75 * len(begun) + 1.1), layout="constrained")
     for row, (_label, table) in enumerate(begun.items()):
         y = row + 0.16 * (
@@ -267,14 +267,14 @@ def plot_starts(begun, threshold):
         for success, style in OUTCOMES.items():
             part = (table["success"] == success).to_numpy()
             ax.plot(
-                table.loc[part, "write"],
+                table.loc[part, number],
                 y[part],
                 markersize=5,
                 **style | ({} if row == 0 else {"label": None}),
             )
     ax.axvline(threshold, color="#888888", linestyle=":", linewidth=1.2)
     ax.set_yticks(range(len(begun)), [label.replace(", ", ",\n") for label in begun])
-    ax.set(xlabel="start of write", xlim=(-1.05, 1.05), ylim=(len(begun) - 0.5, -0.5))
+    ax.set(xlabel=across, xlim=limits, ylim=(len(begun) - 0.5, -0.5))
     figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
