@@ -21,8 +21,8 @@ from lab.checks import seeded_rng
 __all__ = """
     exact_interval one_sided_lower paired_margin rule_of_three mean_interval jackknife_interval
     kaplan_meier median_time median_interval prediction_interval logrank logrank_permutation
-    friedman_exact rank_correlation fisher_interval cluster_interval holm percent percent_interval
-    out_of spread percent_spread
+    friedman_exact paired_bootstrap rank_correlation fisher_interval cluster_interval holm percent
+    percent_interval out_of spread percent_spread
 """.split()
 
 
@@ -332,6 +332,26 @@ def friedman_exact(values):
     return doubled.mean(0) / 2, min(1.0, p)
 
 
+def paired_bootstrap(samples, statistic, method, level=0.95, draws=20_000, seed=0):
+    """A bootstrap interval of a statistic of several lists whose i-th values belong together, and
+    are drawn together: (low, high).
+
+    statistic(*samples, axis): vectorized. method: "BCa" or "percentile". Ends are NaN where too
+    many draws have no value.
+    """
+    interval = stats.bootstrap(
+        samples,
+        statistic,
+        paired=True,
+        vectorized=True,
+        method=method,
+        n_resamples=whole_number("draws", draws, 1),
+        confidence_level=_level(level),
+        rng=seeded_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
 def rank_correlation(x, y, level=0.95, draws=4_000, seed=0):
     """Spearman's rank correlation of pairs and a bootstrap interval (BCa, pairs drawn with
     replacement): (rho, low, high).
@@ -351,17 +371,7 @@ def rank_correlation(x, y, level=0.95, draws=4_000, seed=0):
         x, y = (stats.zscore(stats.rankdata(values, axis=axis), axis=axis) for values in (x, y))
         return (x * y).mean(axis=axis)
 
-    draws = whole_number("draws", draws, 1)
-    interval = stats.bootstrap(
-        (x, y),
-        spearman,
-        paired=True,
-        vectorized=True,
-        n_resamples=draws,
-        confidence_level=_level(level),
-        rng=seeded_rng(seed),
-    ).confidence_interval
-    return float(spearman(x, y, 0)), float(interval.low), float(interval.high)
+    return float(spearman(x, y, 0)), *paired_bootstrap((x, y), spearman, "BCa", level, draws, seed)
 
 
 def fisher_interval(correlations, level=0.95):

@@ -22,11 +22,9 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import stats
 
-from _checks import whole_number
 from lab.adders.studies.frontier import Entry
-from lab.checks import seeded_rng
+from lab.stats import paired_bootstrap
 
 __all__ = """
     FACTORIAL GENERIC MIDDLES PIECES STARTS TIED cost_per_success cost_ratio costs_of_pieces
@@ -109,17 +107,8 @@ def cost_ratio(sweep, other, level=0.95, draws=20_000, seed=0):
         for each in (sweep, other)
         for values in (_examples(each), each.successes)
     ]
-    interval = stats.bootstrap(
-        samples,
-        ratio,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=whole_number("draws", draws, 1),
-        confidence_level=level,
-        rng=seeded_rng(seed),
-    ).confidence_interval
-    return float(ratio(*samples)), float(interval.low), float(interval.high)
+    ends = paired_bootstrap(samples, ratio, "percentile", level, draws, seed)
+    return float(ratio(*samples)), *ends
 
 
 def costs_of_pieces(sweeps):
