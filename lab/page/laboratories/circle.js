@@ -153,7 +153,7 @@ bookLaboratories.circle = function (root, data, reset) {
     const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}`;
     const [highest, most] = tops[0];
     const left = (which) => 5 + (which - 1) * 3.7; // where a frequency's bar begins
-    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", "aria-label": `${words}. Lower picture: ${plane}.` },
+    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", class: "narrow", "aria-label": `${words}. Lower picture: ${plane}.` },
       ...[...shares].map((share, i) => drawing("rect", { x: left(i + 1), y: 90 - (70 * share) / highest, width: 2.6, height: (70 * share) / highest,
         class: "column", ...(i + 1 === marked ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
       label(left(most) + 1.3, 15, percent(highest), most < K / 4 ? "start" : most > (3 * K) / 4 ? "end" : "middle"),
