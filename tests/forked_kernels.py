@@ -68,7 +68,10 @@ def nursery(profile):
         def start(cmd, env, cwd=None, **streams):
             json.dump({"arguments": cmd[3:], "env": env, "cwd": cwd}, parent.stdin)
             print(file=parent.stdin, flush=True)
-            return Forked(int(parent.stdout.readline()))
+            pid = parent.stdout.readline()
+            if not pid:
+                raise RuntimeError(f"the process that forks kernels ended with {parent.wait()}")
+            return Forked(int(pid))
 
         yield start
         parent.stdin.close()  # which ends it
