@@ -34,8 +34,8 @@ serve: book  ## serve the built book at http://127.0.0.1:8000 (another port: mak
 test: setup-tests  ## run all tests, two at a time
 	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup
 
-test-fast: setup-tests  ## run the tests that neither build the book nor run its notebooks
-	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow"
+test-fast: setup-tests  ## run the tests that need neither the built book, nor notebooks, nor a browser
+	$(BOOK_PYTHON) -m pytest -n 2 --dist loadgroup -m "not slow and not browser"
 
 check: setup  ## say whether this machine is ready, and what to do where it is not
 	$(BOOK_PYTHON) -m tools.check
