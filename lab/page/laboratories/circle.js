@@ -150,17 +150,21 @@ bookLaboratories.circle = function (root, data, reset) {
     const size = 220;
     const reach = Math.max(...x.map(Math.abs), ...y.map(Math.abs)) * 1.1 || 1;
     const tops = [...shares].map((share, i) => [share, i + 1]).sort((one, two) => two[0] - one[0]).slice(0, 5);
-    const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}`;
+    const away = Array.from(x, (value, i) => Math.hypot(value, y[i])).sort((one, two) => one - two);
+    const few = Math.floor(away.length / 20);
+    const ring = away[few] / away.at(-1 - few);
+    const words = `${name}: largest shares ${tops.map(([share, which]) => `${which} (${percent(share)})`).join(", ")}. Lower picture: ${plane}; ` +
+      `but for a twentieth on either side, the nearest is ${percent(ring, 0)} as far from the centre as the farthest (a ring: 100 %; a random cloud: 13 %).`;
     const [highest, most] = tops[0];
     const left = (which) => 5 + (which - 1) * 3.7; // where a frequency's bar begins
-    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", class: "narrow", "aria-label": `${words}. Lower picture: ${plane}.` },
+    return element("figure", {}, drawing("svg", { viewBox: "0 0 220 330", role: "img", class: "narrow", "aria-label": words },
       ...[...shares].map((share, i) => drawing("rect", { x: left(i + 1), y: 90 - (70 * share) / highest, width: 2.6, height: (70 * share) / highest,
         class: "column", ...(i + 1 === marked ? { stroke: "currentColor", "stroke-width": 1.5 } : {}) })),
       label(left(most) + 1.3, 15, percent(highest), most < K / 4 ? "start" : most > (3 * K) / 4 ? "end" : "middle"),
       drawing("line", { x1: 4, x2: 214, y1: 90, y2: 90, class: "axis" }),
       ...Array.from({ length: Math.floor(K / 10) }, (_, i) => 10 * (i + 1)).map((which) => label(left(which) + 1.3, 104, which, "middle")),
       ...Array.from(x, (value, i) => drawing("circle", { cx: size / 2 + (value / reach) * 100, cy: 215 - (y[i] / reach) * 100, r: 2.5, class: "holds" }))),
-    element("figcaption", {}, `${words}. Lower picture: ${plane}.`));
+    element("figcaption", {}, words));
   }
 
   function chosen() {

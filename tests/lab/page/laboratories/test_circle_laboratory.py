@@ -1,5 +1,7 @@
 """The laboratory of the circle: all pairs, spectra and removed frequencies are lab/modular's."""
 
+import math
+import re
 import time
 
 import numpy as np
@@ -128,3 +130,15 @@ def test_by_keyboard_and_by_address(page):
     assert page.get_by_label("Epoch", exact=True).input_value() == "0"
     page.get_by_role("button", name="Reset").press("Enter")
     assert "#" not in page.url
+
+
+def test_the_picture_says_how_round_it_is(page):
+    """Of two independent normal numbers a twentieth lies within Rayleigh's quantile."""
+    cloud = math.sqrt(math.log(0.95) / math.log(0.05))
+    roundness = r"the nearest is (\d+) % as far from the centre as the farthest .+ cloud: (\d+) %"
+    picture = page.locator("svg[role=img]").first
+    trained, said = map(int, re.search(roundness, picture.get_attribute("aria-label")).groups())
+    assert said == round(100 * cloud) and trained > 70
+    page.get_by_role("slider", name="Epoch").press("Home")
+    untrained, _ = map(int, re.search(roundness, picture.get_attribute("aria-label")).groups())
+    assert untrained < 30
