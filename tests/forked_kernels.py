@@ -3,7 +3,7 @@
 A kernel spends four seconds on PyTorch, SciPy, pandas and matplotlib, and the tests start some
 sixty. Only the start differs: what a kernel is told, where it works and what it may see of the
 environment is as ever. How the book itself starts its kernels is tested in
-tests/tools/test_environment.py and test_build_stops.py, which do not use this.
+tests/tools/test_environment.py, and wherever a test runs a build as a command.
 
 On Linux alone: what macOS's frameworks have begun does not survive a fork, and Windows has none.
 """

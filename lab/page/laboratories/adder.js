@@ -97,8 +97,10 @@ bookLaboratories.adder = function (root, data, reset) {
     }
     const all = sequence(a, b, data.tokens);
     const [tokens, right] = [all.slice(0, 12), all[row + 1]];
-    const [before, after] = [{}, changes(model, row)].map((each) => softmax(model.forward(tokens, each).logits[row]));
-    const each = COLUMNS.map((name, k) => [name, argmax(model.forward(tokens, changes(model, 7 + k)).logits[7 + k]), all[8 + k]]);
+    const before = softmax(model.forward(tokens).logits[row]);
+    const changed = COLUMNS.map((_, k) => softmax(model.forward(tokens, changes(model, 7 + k)).logits[7 + k]));
+    const after = changed[row - 7];
+    const each = COLUMNS.map((name, k) => [name, argmax(changed[k]), all[8 + k]]);
     const reaches = fields.key.hidden || value("key") <= row; // a row sees no later position
     say(effect, (reaches ? "" : `The row of the ${COLUMNS[row - 7]} sees no position after "${PLACES[row]}": this change cannot reach it. `) +
       `With the change the ${COLUMNS[row - 7]} digit is ${symbol(argmax(after))} (${percent(Math.max(...after))}), ` +

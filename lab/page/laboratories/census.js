@@ -71,12 +71,13 @@ bookLaboratories.census = function (root, data, reset) {
   /** latest: the sample just drawn alone, which is told first. */
   function show(latest) {
     const { rate } = populations[controls.model.value];
-    const holds = samples.filter(({ low, high }) => low <= rate && rate <= high).length;
+    const contains = ({ low, high }) => low <= rate && rate <= high;
+    const holds = samples.filter(contains).length;
     const lucky = samples.filter(({ estimate }) => estimate === 0).length;
     const mean = samples.reduce((sum, each) => sum + each.estimate, 0) / samples.length;
     const several = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
     const told = latest ? `This sample: ${percent(latest.estimate, 3)}, ${percent(latest.low, 3)} to ${percent(latest.high, 3)}; it ` +
-      `${latest.low <= rate && rate <= latest.high ? "contains" : "misses"} the truth. In all: ` : "";
+      `${contains(latest) ? "contains" : "misses"} the truth. In all: ` : "";
     said.textContent = samples.length
       ? `${told}${several(samples.length, "sample")}. The mean estimate is ${percent(mean, 3)}; the census says ${percent(rate, 3)}. ` +
         `${several(holds, "interval")} of ${samples.length.toLocaleString("en")} ${holds === 1 ? "contains" : "contain"} the truth ` +
@@ -91,10 +92,11 @@ bookLaboratories.census = function (root, data, reset) {
     const text = (share, anchor) => label(x(share), HEIGHT - 8, percent(share, right < 0.01 ? 3 : 1), anchor);
     picture.replaceChildren(drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img",
       "aria-label": `The last ${shown.length} intervals, one line each, and the rate of the census as a vertical line.` + (shown.length
-        ? ` ${shown.filter(({ low, high }) => rate < low || high < rate).length} of them miss it, ${lengths.filter((each) => each === 0).length} ` +
+        ? ` ${shown.length - shown.filter(contains).length} of them miss it, ${lengths.filter((each) => each === 0).length} ` +
           `have no length, and the median length is ${percent(lengths[Math.floor(lengths.length / 2)], 3)}.` : "") },
-    ...shown.flatMap(({ estimate, low, high }, i) => {
-      const name = low <= rate && rate <= high ? "holds" : "misses";
+    ...shown.flatMap((each, i) => {
+      const { estimate, low, high } = each;
+      const name = contains(each) ? "holds" : "misses";
       const mark = name === "holds" ? drawing("circle", { cx: x(estimate), cy: y(i), r: 2, class: name })
         : drawing("path", { d: `M${x(estimate) - 3} ${y(i) - 3}l6 6m0 -6l-6 6`, class: name });
       return [line(x(low), y(i), x(high), y(i), name), mark];
